@@ -1,0 +1,65 @@
+# One definition of each check; CI calls these targets and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Test processes; the machine's cores unless told otherwise.
+JOBS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help install run demo test check lint types arrows fmt proto envoy-yaml cover bench lock clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+install: $(STAMP)  ## everything, locked versions, into .venv
+
+run: $(STAMP)  ## Envoy and the sidecar in the foreground, for the login name (key from OPENAI_API_KEY)
+	AIBRIDGE_IDENTITY__DEFAULT_ACTOR=$${AIBRIDGE_IDENTITY__DEFAULT_ACTOR:-$$(id -un)} $(BIN)/aibridge-sidecar up
+
+demo: $(STAMP)  ## four requests through the real Envoy to an example provider; shows records and spans
+	$(BIN)/python -m examples.demo
+
+test: $(STAMP)  ## every test, the real Envoy included
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: lint types arrows  ## what CI runs beside the tests: lint, types, arrows, nothing left uncommitted by generators
+	$(MAKE) --no-print-directory proto envoy-yaml
+	@git diff --exit-code --stat -- sidecar/pb envoy || { echo "generated files were not current; commit them"; exit 1; }
+
+lint: $(STAMP)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy, strict
+	$(BIN)/mypy
+
+arrows: $(STAMP)  ## imports point one way
+	$(BIN)/lint-imports
+
+fmt: $(STAMP)  ## format, and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(STAMP)  ## proto/ to sidecar/pb/
+
+envoy-yaml: $(STAMP)  ## envoy/envoy.yaml from the default settings
+	$(BIN)/aibridge-sidecar envoy-config --defaults > envoy/envoy.yaml.new && mv envoy/envoy.yaml.new envoy/envoy.yaml
+
+cover: $(STAMP)  ## branch coverage
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term
+
+bench: $(STAMP)  ## CPU ratios against a processor that only acks
+	$(BIN)/python -m bench.ratios
+
+lock: $(STAMP)  ## requirements.lock from pyproject.toml (needs uv)
+	uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

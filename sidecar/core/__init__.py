@@ -1,0 +1,1 @@
+"""What the sidecar decides and reads: pure values in, pure values out."""

@@ -1,0 +1,1 @@
+"""Records, seen as traces."""
