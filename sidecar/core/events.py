@@ -1,0 +1,67 @@
+"""What Envoy, and the journal, tell an interception."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Side(Enum):
+    """Whose bytes: the client's request, or the provider's response."""
+
+    REQUEST = "request"
+    RESPONSE = "response"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headers:
+    """A header block as Envoy presents it.
+
+    Names are lower-case; bytes of a value that are not UTF-8 stand as lone surrogates (`surrogateescape`), so that
+    a value can go back unchanged. `attributes` are the ones the bootstrap asks for (`response.code_details`).
+    """
+
+    side: Side
+    at: float
+    pairs: tuple[tuple[str, str], ...]
+    end: bool = False
+    attributes: Mapping[str, str] = field(default=NOTHING)
+
+    def all(self, name: str) -> Iterator[str]:
+        """Every value under exactly this (lower-case) name."""
+        return (value for key, value in self.pairs if key == name)
+
+    def first(self, name: str) -> str | None:
+        """The first value under exactly this (lower-case) name."""
+        return next(self.all(name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """Bytes of a body; `end` when Envoy says that they are the last."""
+
+    side: Side
+    at: float
+    data: bytes
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trailers:
+    """The side's trailers: nothing follows on it."""
+
+    side: Side
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The journal's answer about the start record: durable at `at`, or not within its bound."""
+
+    at: float
+    durable: bool
+
+
+Event = Headers | Body | Trailers | Recorded

@@ -1,0 +1,43 @@
+"""What the core decides by: the settings it needs, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from pydantic import SecretStr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One configured provider. `base_url` has no trailing slash; `api_key` None: none configured."""
+
+    name: str
+    type: str
+    base_url: str
+    api_key: SecretStr | None = None
+    auth_header: str = "authorization"
+    byok: bool = True
+    send_actor_headers: bool = False
+    pass_cookies: bool = False
+    extra_headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Sizes in bytes, times in seconds."""
+
+    request_bytes: int = 33_554_432
+    response_bytes: int = 67_108_864  # decoded, as far as it is read
+    event_bytes: int = 8_388_608
+    recorded_bytes: int = 1_048_576
+    request_timeout: float = 600.0  # of a request that does not stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Everything an interception needs to know about its surroundings. `providers` by name."""
+
+    providers: Mapping[str, Provider]
+    identity_header: str = "x-forwarded-user"
+    default_actor: str = ""
+    bounds: Bounds = field(default_factory=Bounds)

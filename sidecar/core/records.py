@@ -1,0 +1,155 @@
+"""What is worth keeping of an interception. Values only: row ids and storage live with the recorder.
+
+Times are seconds since the epoch. Texts are already clean (`text.clean`): no lone surrogate, no U+0000, bounded.
+`interception` is the interception's id (UUIDv7 text).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ErrorType(StrEnum):
+    """Why an interception failed."""
+
+    BAD_REQUEST = "bad_request"
+    UNAUTHORIZED = "unauthorized"
+    RATE_LIMITED = "rate_limited"
+    TIMEOUT = "timeout"
+    OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
+    REJECTED = "rejected"
+    DISCONNECTED = "disconnected"
+    UNOBSERVED = "unobserved"
+    LOST = "lost"
+    UNREAD = "unread"
+    UNKNOWN = "unknown"
+
+
+class CredentialKind(StrEnum):
+    """Whose key went to the provider."""
+
+    BYOK = "byok"
+    CENTRALIZED = "centralized"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What went wrong, in our own words; never the provider's message."""
+
+    type: ErrorType
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A request that was understood and is about to be decided. `at`: when its headers arrived."""
+
+    interception: str
+    at: float
+    initiator: str
+    actor_metadata: Mapping[str, str]
+    provider: str  # its type: "openai"
+    provider_name: str
+    model: str
+    streaming: bool
+    client: str
+    client_session: str | None
+    user_agent: str | None
+    correlating_tool_call: str | None
+    credential_kind: CredentialKind
+    credential_hint: str
+    request_path: str
+    request_id: str | None
+    prompt: str | None  # held by the row while the interception is open, so that a crash cannot lose it
+    read_at: float  # when the request had been read: the end of `Intercept.CreateInterceptor`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarded:
+    """The verdict was to let the request pass. Not stored: the spans' `Upstream` begins here."""
+
+    interception: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What the user asked. `msg_id`: the response id, empty when none was seen."""
+
+    interception: str
+    at: float
+    msg_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """The provider's own count; never estimated. `input` excludes what was read from or written to the cache."""
+
+    interception: str
+    at: float
+    msg_id: str
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    extra: Mapping[str, int]
+    provider_model: str | None
+    service_tier: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool the model called. `input`: JSON text (a string is encoded too); None when there is none."""
+
+    interception: str
+    at: float
+    msg_id: str
+    item_id: str | None
+    tool_call_id: str | None
+    kind: str
+    name: str
+    input: str | None
+    server_url: str | None = None
+    injected: bool = False
+    invocation_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thought:
+    """What the model said to itself. `source`: `reasoning_summary` or `commentary`."""
+
+    interception: str
+    at: float
+    msg_id: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The interception's one end. `failure` None: completed."""
+
+    interception: str
+    at: float
+    failure: Failure | None
+    http_status: int | None
+    provider_request_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """A passthrough request: not stored, but traced. `url` is upstream's, without its query."""
+
+    at: float
+    ended_at: float
+    actor: str
+    provider_name: str
+    method: str
+    path: str
+    url: str
+    http_status: int | None
+
+
+Record = Started | Forwarded | Prompt | Tokens | Tool | Thought | Ended | Passed

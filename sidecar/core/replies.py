@@ -1,0 +1,83 @@
+"""What we tell Envoy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pydantic import SecretStr
+
+from sidecar.core.events import NOTHING, Side
+from sidecar.core.records import Record
+
+
+class Part(Enum):
+    """Which message of a side a reply answers."""
+
+    HEADERS = "headers"
+    BODY = "body"
+    TRAILERS = "trailers"
+
+
+class Observe(Enum):
+    """How much of what follows Envoy shall show us."""
+
+    ALL = "all"  # as configured
+    HEADERS = "headers"  # the response's headers alone: the bodies of a passthrough are nobody's business
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """Seen; nothing to change."""
+
+    side: Side
+    part: Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """The verdict that lets a request pass, with the headers it passes with. `notes` reach the access log."""
+
+    part: Part
+    set: tuple[tuple[str, str | SecretStr], ...]
+    remove: tuple[str, ...]
+    observe: Observe = Observe.ALL
+    notes: Mapping[str, str] = field(default=NOTHING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """The verdict that stops a request: `body` goes to the client as it stands, nothing goes to the provider."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    notes: Mapping[str, str] = field(default=NOTHING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Echo:
+    """A chunk handed back to a proxy that works FULL_DUPLEX_STREAMED."""
+
+    side: Side
+    data: bytes
+    end: bool
+
+
+Reply = Ack | Forward | Refuse | Echo
+
+
+class Wait(Enum):
+    """What a step's replies wait for."""
+
+    NOTHING = "nothing"
+    START = "start"  # the records' commit, or the interception is told that there is none
+    END = "end"  # the records' commit, within a bound: then traffic wins
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one event led to: tell Envoy `replies`, in order, once `records` are as safe as `wait` says."""
+
+    replies: tuple[Reply, ...] = ()
+    records: tuple[Record, ...] = ()
+    wait: Wait = Wait.NOTHING
