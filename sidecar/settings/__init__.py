@@ -1,0 +1,17 @@
+"""Settings from a TOML file and the environment, checked before anything starts."""
+
+from sidecar.settings.checks import host_and_port
+from sidecar.settings.model import Identity, Limits, Provider, Recorder, Settings, Telemetry, defaults
+from sidecar.settings.sources import load
+
+__all__ = [
+    "Identity",
+    "Limits",
+    "Provider",
+    "Recorder",
+    "Settings",
+    "Telemetry",
+    "defaults",
+    "host_and_port",
+    "load",
+]

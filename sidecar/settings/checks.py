@@ -1,0 +1,219 @@
+"""What single settings may be. A check returns the value to use, or refuses and says what is allowed."""
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Final, NoReturn
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+from pydantic_core import PydanticCustomError
+
+REFUSED: Final = "refused"
+_TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2, in lower case
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?")
+_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+_VERDICT = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_MAX_PORT = 65_535
+# What frames a message or names its host is Envoy's own: a request in which the sidecar set it would be refused.
+_FRAMING = re.compile(
+    "connection|content-length|expect|host|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade"
+)
+
+
+def refuse(allowed: str, key: str = "", value: object = None) -> NoReturn:
+    """Say what would have been `allowed`; of which `key` and `value`, where they are not the checked ones."""
+    raise PydanticCustomError(REFUSED, "{allowed}", {"allowed": allowed, "key": key, "value": value})
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The halves of `127.0.0.1:80`, `[::1]:80` or `localhost:80` (read as 127.0.0.1); ValueError for anything else."""
+    host, _, port = address.rpartition(":")
+    if not _PORT.fullmatch(port) or int(port) > _MAX_PORT or "%" in host:
+        raise ValueError(address)
+    if host == "localhost":
+        return "127.0.0.1", int(port)
+    if host.startswith("[") and host.endswith("]"):
+        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+    return str(ipaddress.IPv4Address(host)), int(port)
+
+
+def is_ip(host: str) -> bool:
+    """Whether `host` is an IP address (IPv6 without brackets) rather than a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or an IP address without brackets, never leaves this machine."""
+    return host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def key_text(text: str) -> str:
+    """A credential that can stand in a header: visible ASCII, blanks only inside."""
+    if not _KEY.fullmatch(text):
+        refuse("a key of visible ASCII characters, with neither blanks nor line ends around it")
+    return text
+
+
+def key(value: SecretStr | None) -> SecretStr | None:
+    """Like `key_text`; None and an empty one are no key."""
+    if not value:
+        return None
+    key_text(value.get_secret_value())
+    return value
+
+
+def address(text: str) -> str:
+    """What `host_and_port` can read."""
+    try:
+        host_and_port(text)
+    except ValueError:
+        refuse("host:port, the host an IP address (IPv6 in brackets) or localhost, the port 1 to 65535")
+    return text
+
+
+def loopback(text: str) -> str:
+    """An address that others cannot reach."""
+    if not is_loopback(host_and_port(address(text))[0]):
+        refuse("host:port on loopback, e.g. 127.0.0.1:9901")
+    return text
+
+
+def loopback_or_off(text: str) -> str:
+    """Like `loopback`; empty is off."""
+    return loopback(text) if text else text
+
+
+def header(name: str) -> str:
+    """A header's name, in lower case."""
+    name = name.lower()
+    if not _TOKEN.fullmatch(name):
+        refuse("a header name: letters, digits and !#$%&'*+-.^_`|~")
+    if _FRAMING.fullmatch(name):
+        refuse("a header that neither frames the message nor names its host")
+    return name
+
+
+def header_value(value: str) -> str:
+    """A header's value."""
+    if not _PRINTABLE.fullmatch(value):
+        refuse("a header value of printable ASCII characters")
+    return value
+
+
+def headers_once(headers: object) -> object:
+    """Headers of which no two are the same but for the case of letters."""
+    if isinstance(headers, dict) and len({str(name).lower() for name in headers}) < len(headers):
+        refuse("each header once")
+    return headers
+
+
+def source(name: str) -> str:
+    """Where the actor's name comes from."""
+    if name in {"jwt", "mtls", "api_key"}:
+        refuse("not available yet; allowed: header")
+    if name != "header":
+        refuse("header")
+    return name
+
+
+def plain(text: str) -> str:
+    """Text of one line."""
+    if _CONTROL.search(text):
+        refuse("text without control characters")
+    return text
+
+
+def provider_name(name: str) -> str:
+    """What can be the first segment of a path."""
+    if not _NAME.fullmatch(name):
+        refuse("lower-case letters and digits, single dashes inside, e.g. openai-eu")
+    return name
+
+
+def verdict(text: str) -> str:
+    """A value that dynamic metadata carries and YAML leaves alone."""
+    if not _VERDICT.fullmatch(text):
+        refuse("1 to 128 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def base_url(text: str) -> str:
+    """A provider's base URL without trailing slashes; scheme and host in lower case."""
+    url = _url(text)
+    path = url.path.rstrip("/") if url else ""
+    segments = path.split("/")[1:]
+    if not url or not all(_SEGMENT.fullmatch(segment) and segment not in {".", ".."} for segment in segments):
+        refuse("http://host/path or https://host/path, without user, query, fragment or escapes")
+    return f"{url.scheme}://{url.netloc.lower()}{path}"
+
+
+def endpoint_or_off(text: str) -> str:
+    """An OTLP endpoint; empty is off."""
+    if text and not _url(text):
+        refuse('"" (off), http://host:port or https://host:port, without user, query or fragment')
+    return text
+
+
+def retry_status(entry: object) -> str:
+    """A status that is worth another try."""
+    text = str(entry)
+    if not re.fullmatch(r"5xx|[45][0-9]{2}", text):
+        refuse('"5xx" or a status from 400 to 599')
+    return text
+
+
+def nothing(value: object) -> object:
+    """None for an empty string: the settings' way to say that there is none."""
+    return None if value == "" else value
+
+
+def path(value: Path | None) -> Path | None:
+    """An absolute path; relative ones are relative to the current directory."""
+    if value is None:
+        return None
+    if _CONTROL.search(str(value)):
+        refuse("a path without control characters")
+    return Path(os.path.abspath(value))  # noqa: PTH100 (`resolve` would follow links, `absolute` would keep `..`)
+
+
+def file(value: Path | None) -> Path | None:
+    """An absolute path where a file is."""
+    value = path(value)
+    if value is not None and not value.is_file():
+        refuse("the path of a file that exists")
+    return value
+
+
+def store(url: str) -> str:
+    """Where records go, its path absolute."""
+    scheme, _, rest = url.partition("://")
+    if scheme in {"postgresql", "grpc", "grpcs"}:
+        refuse(f"{scheme}:// is not available yet; allowed: sqlite:///PATH")
+    name = rest.removeprefix("/")
+    unsound = not name or name.endswith("/") or name == ":memory:" or re.search(r"[?#\x00-\x1f\x7f]", name)
+    if scheme != "sqlite" or not rest.startswith("/") or unsound:
+        refuse("sqlite:///PATH, e.g. sqlite:///aibridge.db or sqlite:////var/lib/aibridge/records.db")
+    return f"sqlite:///{path(Path(name))}"
+
+
+def _url(text: str) -> SplitResult | None:
+    if not _PRINTABLE.fullmatch(text) or set(text) & set(" ?#@\\"):
+        return None
+    try:
+        url = urlsplit(text)
+        sound = url.scheme in {"http", "https"} and url.port != 0
+    except ValueError:
+        return None
+    host = url.hostname or ""
+    return url if sound and (is_ip(host) or _HOST.fullmatch(host)) else None

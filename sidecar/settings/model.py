@@ -1,0 +1,204 @@
+"""The settings: their names, defaults and limits."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from sidecar.core import policy
+from sidecar.settings import checks
+
+# sun_path of sockaddr_un holds 108 bytes, the last of them a NUL (unix(7)).
+_SOCKET_BYTES = 107
+_HTTP_OTLP_PORT = 4318
+
+Address = Annotated[str, AfterValidator(checks.address)]
+LoopbackAddress = Annotated[str, AfterValidator(checks.loopback)]
+HeaderName = Annotated[str, AfterValidator(checks.header)]
+HeaderValue = Annotated[str, AfterValidator(checks.header_value)]
+OptionalPath = Annotated[Path | None, BeforeValidator(checks.nothing), AfterValidator(checks.path)]
+OptionalFile = Annotated[Path | None, BeforeValidator(checks.nothing), AfterValidator(checks.file)]
+RetryStatus = Annotated[str, BeforeValidator(checks.retry_status)]
+Bytes = Annotated[int, Field(gt=0, le=2**40)]
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """What all settings share: no unknown keys, no changes, no values in the errors' text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
+
+
+class Identity(Section):
+    """`[identity]`: who is asking."""
+
+    source: Annotated[str, AfterValidator(checks.source)] = "header"
+    header: HeaderName = "x-forwarded-user"
+    default_actor: Annotated[str, AfterValidator(checks.plain)] = ""
+    trust_header: bool = False
+
+
+class Provider(Section):
+    """`[[providers]]`: one API, reached under `/<name>/v1`.
+
+    `base_url` has no trailing slash. After `load`, `api_key` holds the file's content if `api_key_file` is set.
+    """
+
+    name: Annotated[str, AfterValidator(checks.provider_name)] = "openai"
+    type: Literal["openai"] = "openai"
+    base_url: Annotated[str, AfterValidator(checks.base_url)] = "https://api.openai.com/v1"
+    ca_file: OptionalFile = None
+    api_key: Annotated[SecretStr | None, AfterValidator(checks.key)] = None
+    api_key_file: OptionalFile = None
+    auth_header: HeaderName = "authorization"
+    byok: bool = True
+    send_actor_headers: bool = False
+    pass_cookies: bool = False
+    allow_http: bool = False
+    extra_headers: Annotated[dict[HeaderName, HeaderValue], BeforeValidator(checks.headers_once)] = Field(
+        default_factory=dict,
+        repr=False,  # some providers take their keys there
+    )
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    retry_on: tuple[RetryStatus, ...] = ()
+
+    @property
+    def host(self) -> str:
+        """The base URL's host; IPv6 without brackets."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def tls(self) -> bool:
+        """Whether the provider is reached over TLS."""
+        return self.base_url.startswith("https:")
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key and self.api_key_file:
+            checks.refuse("either api_key or api_key_file", "api_key_file", str(self.api_key_file))
+        if not (self.tls or self.allow_http or checks.is_loopback(self.host)):
+            allowed = "https, or http to loopback; allow_http = true sends keys over plain HTTP all the same"
+            checks.refuse(allowed, "base_url", self.base_url)
+        return self
+
+    def policy(self) -> policy.Provider:
+        """What the core needs of it."""
+        return policy.Provider(
+            name=self.name,
+            type=self.type,
+            base_url=self.base_url,
+            api_key=self.api_key,
+            auth_header=self.auth_header,
+            byok=self.byok,
+            send_actor_headers=self.send_actor_headers,
+            pass_cookies=self.pass_cookies,
+            extra_headers=self.extra_headers,
+        )
+
+
+class Recorder(Section):
+    """`[recorder]`: where records go. The path in `url` is absolute."""
+
+    url: Annotated[str, AfterValidator(checks.store)] = "sqlite:///aibridge.db"
+    journal: OptionalPath = None
+
+
+class Telemetry(Section):
+    """`[telemetry]`: where traces and metrics go."""
+
+    otlp_endpoint: Annotated[str, AfterValidator(checks.endpoint_or_off)] = ""
+    otlp_protocol: Literal["", "grpc", "http"] = ""
+    metrics: Annotated[str, AfterValidator(checks.loopback_or_off)] = "127.0.0.1:9464"
+
+    @property
+    def protocol(self) -> Literal["grpc", "http"]:
+        """How `otlp_endpoint` is spoken to: as set, else by its port and path (OTLP 1.x: 4317 gRPC, 4318 HTTP)."""
+        if self.otlp_protocol:
+            return self.otlp_protocol
+        url = urlsplit(self.otlp_endpoint)
+        return "http" if url.port == _HTTP_OTLP_PORT or url.path.strip("/") else "grpc"
+
+    @property
+    def traces_url(self) -> str:
+        """Where OTLP/HTTP takes traces: the endpoint, with the specification's `/v1/traces` unless that is there."""
+        url = self.otlp_endpoint.rstrip("/")
+        return url if url.endswith("/v1/traces") else f"{url}/v1/traces"
+
+
+class Limits(Section):
+    """`[limits]`: sizes in bytes, times in seconds."""
+
+    # A gRPC message, the request with its headers, has 31 bits of length.
+    max_request_bytes: Annotated[int, Field(gt=0, le=2**30)] = 33_554_432
+    max_response_bytes: Bytes = 67_108_864
+    max_event_bytes: Bytes = 8_388_608
+    max_recorded_bytes: Bytes = 1_048_576
+    max_inflight_bytes: Bytes = 268_435_456
+    max_concurrent_streams: Annotated[int, Field(gt=0, le=2**31 - 1)] = 100
+    request_timeout: Seconds = 600.0
+    idle_timeout: Seconds = 3600.0
+    start_commit_timeout: Seconds = 2.0
+    end_commit_timeout: Seconds = 1.0
+
+
+class Settings(Section):
+    """All settings, sound together. Paths are absolute. Made by `load`; made directly it reads no environment."""
+
+    listen: Address = "127.0.0.1:10000"
+    admin: LoopbackAddress = "127.0.0.1:9901"
+    runtime_dir: Annotated[Path, AfterValidator(checks.path)] = Path(".aibridge/run")
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    verdict: Annotated[str, AfterValidator(checks.verdict)] = "allow"
+    envoy: OptionalFile = None
+    identity: Identity = Field(default_factory=Identity)
+    providers: tuple[Provider, ...] = Field(default_factory=lambda: (Provider(),))
+    recorder: Recorder = Field(default_factory=Recorder)
+    telemetry: Telemetry = Field(default_factory=Telemetry)
+    limits: Limits = Field(default_factory=Limits)
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        names = [provider.name for provider in self.providers]
+        if len(set(names)) != len(names) or not names:
+            checks.refuse("at least one, and each name once", "providers", ", ".join(names))
+        listen, admin = checks.host_and_port(self.listen), checks.host_and_port(self.admin)
+        if not checks.is_loopback(listen[0]) and not self.identity.trust_header:
+            checks.refuse("an address on loopback; others need identity.trust_header = true", "listen", self.listen)
+        if listen == admin:
+            checks.refuse("another address than listen's", "admin", self.admin)
+        last = self.socket(self.workers - 1)
+        if len(os.fsencode(last)) > _SOCKET_BYTES:
+            allowed = f"a path that leaves {last.name} in it with {_SOCKET_BYTES} bytes at most"
+            checks.refuse(allowed, "runtime_dir", str(self.runtime_dir))
+        return self
+
+    @property
+    def database(self) -> Path:
+        """The SQLite database of the records."""
+        return Path(self.recorder.url.removeprefix("sqlite:///"))
+
+    def socket(self, index: int) -> Path:
+        """The Unix socket of worker `index`, counted from 0."""
+        return self.runtime_dir / f"worker-{index}.sock"
+
+    def policy(self) -> policy.Policy:
+        """What the core decides by."""
+        return policy.Policy(
+            providers={provider.name: provider.policy() for provider in self.providers},
+            identity_header=self.identity.header,
+            default_actor=self.identity.default_actor,
+            bounds=policy.Bounds(
+                request_bytes=self.limits.max_request_bytes,
+                response_bytes=self.limits.max_response_bytes,
+                event_bytes=self.limits.max_event_bytes,
+                recorded_bytes=self.limits.max_recorded_bytes,
+                request_timeout=self.limits.request_timeout,
+            ),
+        )
+
+
+def defaults() -> Settings:
+    """The settings as they are when nobody says anything: no file, no environment, paths as they are written above."""
+    return Settings.model_construct()

@@ -1,0 +1,139 @@
+"""From a TOML file and the environment to settings. Nothing else in the package reads the environment."""
+
+import os
+import re
+import ssl
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from sidecar.core.errors import BadSetting
+from sidecar.settings import checks
+from sidecar.settings.model import Provider, Settings
+from sidecar.settings.refusals import line, lines
+
+DEFAULT_FILE = Path("aibridge.toml")
+_PREFIX = "AIBRIDGE_"
+# Kubernetes gives every pod these variables of each service in its namespace, one named `aibridge` included.
+_SERVICE_LINK = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)", re.ASCII)
+# Where the distributions keep the certificate authorities they trust.
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_OTLP_PROTOCOLS = {"grpc": "grpc", "http/protobuf": "http"}
+
+
+class _Sourced(Settings, BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (pydantic-settings' signature)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def load(config: Path | None) -> Settings:
+    """The settings of the file `config`, or of ./aibridge.toml if there is one, and of the environment, which wins.
+
+    Raises BadSetting with one line for each wrong setting.
+    """
+    if config is None and DEFAULT_FILE.is_file():
+        config = DEFAULT_FILE
+    written = _file(config) if config else {}
+    _known(written, "")
+    _known((name for name in map(_variable, os.environ) if name), _PREFIX)
+    _fall_back(written)
+    try:
+        settings = _Sourced(**written)
+    except ValidationError as error:
+        raise BadSetting(lines(error)) from None
+    except SettingsError as error:
+        raise BadSetting(_undecodable(error)) from None
+    providers = tuple(_completed(index, provider) for index, provider in enumerate(settings.providers))
+    return settings.model_copy(update={"providers": providers})
+
+
+def _file(config: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(config.read_text("utf-8"))
+    except OSError as error:
+        raise BadSetting(line("--config", str(config), f"cannot be read ({error.strerror})")) from None
+    except UnicodeDecodeError:
+        raise BadSetting(line("--config", str(config), "is not UTF-8; allowed: a TOML file")) from None
+    except tomllib.TOMLDecodeError as error:
+        # Its text may quote what stands there.
+        place = re.search(r"\((at [^()]*)\)$", str(error))
+        raise BadSetting(line("--config", str(config), f"is not TOML ({place[1] if place else 'somewhere'})")) from None
+
+
+def _variable(name: str) -> str | None:
+    """The top-level setting that an environment variable is about; None if it is none of ours."""
+    upper = name.upper()
+    if not upper.startswith(_PREFIX) or _SERVICE_LINK.fullmatch(upper.removeprefix(_PREFIX)):
+        return None
+    return upper.removeprefix(_PREFIX).split("__")[0].lower()
+
+
+def _known(names: Iterable[str], prefix: str) -> None:
+    for name in names:
+        if name not in Settings.model_fields:
+            allowed = ", ".join(prefix + (field.upper() if prefix else field) for field in Settings.model_fields)
+            shown = prefix + (name.upper() if prefix else name)
+            raise BadSetting(line(shown, SecretStr(""), f"no such setting; allowed: {allowed}"))
+
+
+def _fall_back(written: dict[str, Any]) -> None:
+    """What everybody's environment says, where ours and the file say nothing."""
+    if "providers" not in written:
+        written["providers"] = [{"api_key": os.environ.get("OPENAI_API_KEY", "").strip()}]
+    telemetry = written.setdefault("telemetry", {})
+    protocol = _OTLP_PROTOCOLS.get(os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", ""))
+    if protocol and isinstance(telemetry, dict):
+        telemetry.setdefault("otlp_protocol", protocol)
+
+
+def _undecodable(error: SettingsError) -> str:
+    field = re.search(r'field "(\w+)"', str(error))
+    variable = f"{_PREFIX}{field[1].upper()}" if field else f"{_PREFIX}…"
+    return line(variable, SecretStr(""), "is not JSON; allowed: lists and sections as JSON")
+
+
+def _completed(index: int, provider: Provider) -> Provider:
+    """With the key that `api_key_file` holds, and with the system's certificate authorities unless it names its own."""
+    changes: dict[str, object] = {}
+    if provider.api_key_file:
+        changes["api_key"] = _key(f"providers[{index}].api_key_file", provider.api_key_file)
+    if provider.tls and not provider.ca_file:
+        changes["ca_file"] = _system_bundle()
+    return provider.model_copy(update=changes)
+
+
+def _key(name: str, file: Path) -> SecretStr:
+    try:
+        return SecretStr(checks.key_text(file.read_text("utf-8").strip()))
+    except OSError as error:
+        raise BadSetting(line(name, str(file), f"cannot be read ({error.strerror})")) from None
+    except UnicodeDecodeError:
+        raise BadSetting(line(name, str(file), "is not text; allowed: a file that holds a key")) from None
+    except PydanticCustomError as error:
+        raise BadSetting(line(name, str(file), f"what it holds is no key; allowed: {error.message()}")) from None
+
+
+def _system_bundle() -> Path | None:
+    candidates = (ssl.get_default_verify_paths().cafile, *_BUNDLES)  # the first honours SSL_CERT_FILE
+    return next((Path(name) for name in candidates if name and Path(name).is_file()), None)
