@@ -27,7 +27,7 @@ class Headers:
     at: float
     pairs: tuple[tuple[str, str], ...]
     end: bool = False
-    attributes: Mapping[str, str] = field(default=NOTHING)
+    attributes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
     def all(self, name: str) -> Iterator[str]:
         """Every value under exactly this (lower-case) name."""

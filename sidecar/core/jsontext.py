@@ -1,8 +1,8 @@
 """JSON text (RFC 8259), read without building what nobody asked for.
 
 Values stay text (`Raw`) until one is wanted; unknown ones are validated and skipped. What the fast, strict parser
-refuses but a client or provider may send (lone surrogate escapes; leniently also NaN, invalid UTF-8) takes a slower
-way round through the standard library. Either way the structure is counted first, so that reading costs bounded time.
+refuses but a client or provider may send (lone surrogate escapes; leniently also NaN, invalid UTF-8) is mended first.
+The structure is counted before anything is built, so that reading costs bounded time and memory.
 """
 
 import codecs
@@ -10,22 +10,21 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
 from msgspec import Raw
 
 from sidecar.core.errors import SidecarError
-from sidecar.core.text import MAX_COUNT, clamp, utf8
+from sidecar.core.text import ID_BYTES, MAX_COUNT, clamp, utf8
 
 # Commas and quotes that structure a document. 32 MiB of ordinary text in messages has far fewer; reading as many
 # values as this takes about 50 ms.
 MAX_TOKENS = 500_000
-# The way round builds every value and writes it again: dearer, and escapes are what costs.
-MAX_REBUILT_TOKENS = 200_000
-MAX_REBUILT_ESCAPES = 500_000
-MAX_REBUILT_SURROGATES = 50_000
+# Lone surrogates that are replaced, and bytes that are read with the standard library's slower parser.
+MAX_SURROGATES = 50_000
+MAX_LENIENT_BYTES = 4_194_304
 # A request of the API has some forty members.
 MAX_MEMBERS = 10_000
 
@@ -33,15 +32,21 @@ _SLICE = 262_144
 _LONGEST_COUNT = 30  # digits
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _ARRAY = msgspec.json.Decoder(list[Raw])
+_VALUE = msgspec.json.Decoder(Raw)
 _STRING = msgspec.json.Decoder(str)
 _MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 _NOT_BACKSLASH = re.compile(rb"[^\\]")
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
+)
 _KEY = re.compile(rb'\s*[{,]\s*"([^"\\]*)"\s*:\s*')
 _TAIL = re.compile(rb"(?:\s*\{)?\s*\}\s*\Z")
 _INTEGER = re.compile(rb"-?[0-9]+\Z")
 _TOO_COMPLEX = "the body has too many values"
+_NOT_UTF8 = "the body is not UTF-8"
+_NOT_AN_OBJECT = "the body is not a JSON object"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -67,41 +72,47 @@ def strict(data: bytes, watched: Collection[str]) -> Document:
     Raises NotJson (also beyond the parser's nesting bound) or TooComplex.
     """
     if not is_utf8(data):
-        msg = "the body is not UTF-8"
-        raise NotJson(msg)
-    _bound(data, MAX_TOKENS)
+        raise NotJson(_NOT_UTF8)
+    _bound(data)
+    found: Mapping[str, Raw]
     try:
         found = _OBJECT.decode(data)
     except _MALFORMED:
-        if _SURROGATE.search(data) is None:
-            msg = "the body is not a JSON object"
-            raise NotJson(msg) from None
-    else:
-        if _each_stands_once(data, found):
-            return Document(members=found)
-    _bound_rebuilt(data)
-    pairs = _pairs(data.decode(), _refused)
-    names = Counter(name for name, _ in pairs)
-    twice = tuple((name, Raw(_dumped(value))) for name, value in pairs if name in watched and names[name] > 1)
-    return Document(members=_OBJECT.decode(_dumped(dict(pairs))), twice=twice)
+        data = _repaired(data)
+        found = _decoded(data)
+    return Document(members=found, twice=() if _each_stands_once(data, found) else _twice(data, watched))
 
 
 def lenient(data: bytes) -> Mapping[str, Raw] | None:
-    """Return the members of the object that a lenient reader sees in `data`; None when it sees none."""
+    """Return the members of the object that a lenient reader sees in `data`; None when it sees none.
+
+    Lenient: a BOM, invalid UTF-8, lone surrogates, and (up to `MAX_LENIENT_BYTES`) NaN and Infinity.
+    """
     data = data.removeprefix(_BOM)
+    if not is_utf8(data):
+        data = data.decode("utf-8", "replace").encode()
     try:
-        _bound(data, MAX_TOKENS)
-        if is_utf8(data):
+        _bound(data)
+        try:
             return _OBJECT.decode(data)
-    except TooComplex:
-        return None
-    except _MALFORMED:
-        pass
-    try:
-        _bound_rebuilt(data)
-        return _OBJECT.decode(_dumped(dict(_pairs(data.decode("utf-8", "replace"), _nothing))))
+        except _MALFORMED:
+            return _decoded(_without_constants(_repaired(data) if _surrogates(data) else data))
     except (NotJson, TooComplex):
         return None
+
+
+def value(document: str) -> str | None:
+    """Return the JSON text that `document` is, lone surrogates replaced; None when it is none."""
+    data = utf8(document)
+    try:
+        _VALUE.decode(data)
+    except _MALFORMED:
+        try:
+            data = _repaired(data)
+            _VALUE.decode(data)
+        except (NotJson, TooComplex, *_MALFORMED):
+            return None
+    return data.decode()
 
 
 def members(raw: Raw | None) -> Mapping[str, Raw]:
@@ -165,18 +176,46 @@ def tokens(data: bytes, most: int) -> int:
     return found
 
 
-def _bound(data: bytes, most: int) -> None:
+def _bound(data: bytes) -> None:
     # At least every other quote of the structure has no backslash before it (the opening one).
-    few = data.count(b",") + 2 * (data.count(b'"') - data.count(b'\\"')) <= most
-    if not few and tokens(data, most) > most:
+    few = data.count(b",") + 2 * (data.count(b'"') - data.count(b'\\"')) <= MAX_TOKENS
+    if not few and tokens(data, MAX_TOKENS) > MAX_TOKENS:
         raise TooComplex(_TOO_COMPLEX)
 
 
-def _bound_rebuilt(data: bytes) -> None:
-    _bound(data, MAX_REBUILT_TOKENS)
-    surrogates = data.count(b"\\ud") + data.count(b"\\uD")
-    if surrogates > MAX_REBUILT_SURROGATES or data.count(b"\\") > MAX_REBUILT_ESCAPES:
+def _decoded(data: bytes) -> Mapping[str, Raw]:
+    try:
+        return _OBJECT.decode(data)
+    except _MALFORMED:
+        raise NotJson(_NOT_AN_OBJECT) from None
+
+
+def _repaired(data: bytes) -> bytes:
+    """Replace each escape of a lone surrogate by that of U+FFFD; nothing else changes."""
+    # U+0001 is no JSON, and stands for an escaped backslash below.
+    if b"\x01" in data or not _surrogates(data):
+        raise NotJson(_NOT_AN_OBJECT)
+    data = data.replace(b"\\\\", b"\x01\x01")
+    if _surrogates(data) > MAX_SURROGATES:
         raise TooComplex(_TOO_COMPLEX)
+    return _LONE_SURROGATE.sub(rb"\\ufffd", data).replace(b"\x01\x01", b"\\\\")
+
+
+def _surrogates(data: bytes) -> int:
+    return data.count(b"\\ud") + data.count(b"\\uD")
+
+
+def _without_constants(data: bytes) -> bytes:
+    """Write the document anew, with null for NaN and Infinity."""
+    if b"NaN" not in data and b"Infinity" not in data:
+        return data
+    if len(data) > MAX_LENIENT_BYTES:
+        raise TooComplex(_TOO_COMPLEX)
+    try:
+        value = json.loads(data, parse_int=_integer, parse_float=_float, parse_constant=_nothing)
+        return msgspec.json.encode(value)
+    except (ValueError, RecursionError):
+        raise NotJson(_NOT_AN_OBJECT) from None
 
 
 def _each_stands_once(data: bytes, found: Mapping[str, Raw]) -> bool:
@@ -192,31 +231,25 @@ def _each_stands_once(data: bytes, found: Mapping[str, Raw]) -> bool:
     return _TAIL.match(data, at) is not None
 
 
-def _pairs(document: str, constant: Callable[[str], object]) -> list[tuple[str, object]]:
-    """The top object's members as they stand. Numbers that no machine holds become the nearest that one does."""
-    last: list[tuple[str, object]] = []
+def _twice(data: bytes, watched: Collection[str]) -> tuple[tuple[str, Raw], ...]:
+    """The watched members whose name stands more than once, in any spelling of its escapes."""
+    top: list[tuple[str, object]] = []
 
     def built(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        nonlocal last
-        if len(pairs) > MAX_MEMBERS:
-            raise TooComplex(_TOO_COMPLEX)
-        last = pairs
-        return dict(pairs)
+        nonlocal top  # objects are built from the inside out: the last one is the document
+        top = pairs
+        return {}
 
-    try:
-        top = json.loads(
-            document, object_pairs_hook=built, parse_int=_integer, parse_float=_float, parse_constant=constant
-        )
-    except (ValueError, RecursionError):
-        top = None
-    if not isinstance(top, dict):
-        msg = "the body is not a JSON object"
-        raise NotJson(msg)
-    return last
+    json.loads(data, object_pairs_hook=built, parse_int=_integer, parse_float=_float)
+    names = Counter(name for name, _ in top)
+    if len(top) > MAX_MEMBERS:
+        raise TooComplex(_TOO_COMPLEX)
+    return tuple((name, _raw(value)) for name, value in top if name in watched and names[name] > 1)
 
 
-def _dumped(value: object) -> bytes:
-    return utf8(json.dumps(value, ensure_ascii=False))
+def _raw(value: object) -> Raw:
+    # A string's length says nothing about its truth beyond the few words for it.
+    return Raw(msgspec.json.encode(value[:ID_BYTES] if isinstance(value, str) else value))
 
 
 def _integer(digits: str) -> int:
@@ -225,11 +258,6 @@ def _integer(digits: str) -> int:
 
 def _float(digits: str) -> float:
     return max(-sys.float_info.max, min(float(digits), sys.float_info.max))
-
-
-def _refused(name: str) -> object:
-    msg = f"{name} is no JSON"
-    raise ValueError(msg)
 
 
 def _nothing(_: str) -> object:

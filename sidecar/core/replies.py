@@ -41,7 +41,7 @@ class Forward:
     set: tuple[tuple[str, str | SecretStr], ...]
     remove: tuple[str, ...]
     observe: Observe = Observe.ALL
-    notes: Mapping[str, str] = field(default=NOTHING)
+    notes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Refuse:
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
-    notes: Mapping[str, str] = field(default=NOTHING)
+    notes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,52 @@
+"""What is decided from a request's headers alone: whether it has a route, an actor and a credential."""
+
+from dataclasses import dataclass
+
+from sidecar.core import credentials, identity, routes
+from sidecar.core.credentials import Credential
+from sidecar.core.events import Headers
+from sidecar.core.identity import Unidentified
+from sidecar.core.policy import Policy
+from sidecar.core.refusals import NOT_FOUND, TOO_LARGE, refusal
+from sidecar.core.replies import Refuse
+from sidecar.core.routes import NoRoute, Route, Treatment
+
+_METHOD_NOT_ALLOWED = 405
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A request that may go on: to have its body read, or straight through."""
+
+    headers: Headers
+    route: Route
+    actor: str
+    credential: Credential
+
+
+def admit(headers: Headers, policy: Policy) -> Admitted | Refuse:
+    """Return what the request may go on with, or why it may not, by the first reason that behaviour has for it."""
+    route = routes.find(headers.first(":method") or "", headers.first(":path") or "", policy.providers)
+    if isinstance(route, NoRoute):
+        return _lost(route)
+    if route.treatment is Treatment.INTERCEPT and length(headers) > policy.bounds.request_bytes:
+        return TOO_LARGE
+    actor = identity.actor(headers, policy)
+    if isinstance(actor, Unidentified):
+        return refusal(400, actor.message)
+    credential = credentials.choose(headers, route.provider, identity_header=policy.identity_header)
+    if credential is None:
+        return refusal(500, f"no key for provider {route.provider.name}: set providers.api_key or api_key_file")
+    return Admitted(headers=headers, route=route, actor=actor, credential=credential)
+
+
+def length(headers: Headers) -> int:
+    """Return what `content-length` announces, in bytes; 0 where it announces nothing."""
+    announced = headers.first("content-length") or ""
+    return int(announced) if announced.isascii() and announced.isdigit() and len(announced) < 20 else 0  # noqa: PLR2004 - 64 bits have 19 digits
+
+
+def _lost(route: NoRoute) -> Refuse:
+    if route.status == _METHOD_NOT_ALLOWED:
+        return refusal(405, "method not allowed", ("allow", ", ".join(route.allow)))
+    return NOT_FOUND

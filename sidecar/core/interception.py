@@ -1,0 +1,309 @@
+"""One request with its response: events in, replies and records out.
+
+`receive` says what to tell Envoy and what to keep; `close` ends it, however the stream did. `phases` knows the order.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sidecar.core import clients, phases, requests
+from sidecar.core.admission import Admitted, admit
+from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
+from sidecar.core.headers import changes
+from sidecar.core.phases import Phase, Sign
+from sidecar.core.policy import Policy
+from sidecar.core.reading import Reading, Unread, number
+from sidecar.core.records import Ended, ErrorType, Failure, Forwarded, Passed, Prompt, Record, Started
+from sidecar.core.refusals import BACKGROUND, NOT_RECORDED, TOO_LARGE, refusal
+from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Refuse, Reply, Step, Wait
+from sidecar.core.responses import Answer
+from sidecar.core.routes import Treatment
+from sidecar.core.text import clean
+
+_FROM_PROVIDER = "via_upstream"  # response.code_details of what Envoy did not make itself
+_DETAIL = re.compile(r"[a-z0-9_]{1,64}")
+_GATEWAY_TIMEOUT = 504
+# Where the response's id may never have come, and yet a provider may have answered.
+_PROMPT_WITHOUT_ID = frozenset({ErrorType.DISCONNECTED, ErrorType.TIMEOUT, ErrorType.UNOBSERVED, ErrorType.LOST})
+_UNDECIDED = frozenset({Phase.START, Phase.REQUEST, Phase.DONE})
+_CUT = {
+    ErrorType.DISCONNECTED: "the client or the provider hung up",
+    ErrorType.UNOBSERVED: "Envoy stopped showing the stream",
+    ErrorType.REJECTED: "the request could not be processed",
+}
+_TELLING = 8  # characters of a key that would give it away
+_ECHOED = 65_536  # bytes in one chunk handed back; a proxy's gRPC client takes at least that much
+
+
+class Interception:
+    """The phase machine. `duplex`: the proxy works FULL_DUPLEX_STREAMED and gets its chunks back."""
+
+    def __init__(self, *, id: str, policy: Policy, duplex: bool = False) -> None:  # noqa: A002 - the thing's own word
+        self.id = id
+        self.phase = Phase.START
+        self._policy = policy
+        self._duplex = duplex
+        self._body: list[bytes] = []
+        self._held = 0  # bytes of the body
+        self._verdict: tuple[Reply, ...] = ()
+        self._request: Admitted  # from phase REQUEST on, and where a request was refused never used
+        self._started: Started | None = None  # None for a passthrough, too
+        self._background = False
+        self._reading = Unread()
+        self._status: int | None = None
+        self._provider_request_id: str | None = None
+
+    def receive(self, event: Event) -> Step:
+        """Take in what happened; the step's records must be as safe as its `wait` says before its replies are sent.
+
+        Raises OutOfOrder when it cannot have happened now.
+        """
+        happened = phases.sign(event)
+        self._turn(happened)
+        match event:
+            case Recorded():
+                return self._decided(event)
+            case Headers() if happened is Sign.REQUEST_HEADERS:
+                return self._opened(event)
+            case Body() | Trailers() if self.phase is Phase.REQUEST:
+                return self._gathered(event)
+            case Headers() if self.phase is Phase.RESPONSE:
+                return self._answered(event)
+            case Body() | Trailers() if self.phase is Phase.RESPONSE and event.side is Side.RESPONSE:
+                return self._observed(event)
+            case Headers() | Body() | Trailers():
+                return Step(replies=self._acks(event))
+
+    def read(self) -> None:
+        """Read what was let go unread, once the replies are on their way. Nothing is lost when it is not called."""
+        if self.phase is Phase.RESPONSE:
+            self._reading.read()
+
+    def refuse(self, reply: Refuse) -> Step:
+        """Refuse a request that was admitted, before its body was read."""
+        self._turn(Sign.REFUSED)
+        self._body.clear()
+        return Step(replies=(reply,))
+
+    def close(self, at: float, why: ErrorType = ErrorType.DISCONNECTED) -> tuple[Record, ...]:
+        """Nothing more will come. Safe to call twice: only the first call, of what had not ended, has records."""
+        before = self.phase
+        self._turn(Sign.ENDED)
+        if before in _UNDECIDED:
+            return ()
+        if self._started is None:
+            return (self._passed(at),)
+        return tuple(self._ending(at, Failure(type=why, message=_CUT[why])))
+
+    def _turn(self, happened: Sign) -> None:
+        self.phase = phases.after(self.phase, happened)
+
+    # The request
+
+    def _opened(self, headers: Headers) -> Step:
+        admitted = admit(headers, self._policy)
+        if isinstance(admitted, Refuse):
+            return self.refuse(admitted)
+        self._request = admitted
+        if admitted.route.treatment is Treatment.PASS:
+            self._turn(Sign.PASSED)
+            return Step(replies=(self._forward(Part.HEADERS, Observe.HEADERS),))
+        if headers.end:
+            return self._whole(headers)
+        return Step(replies=() if self._duplex else self._acks(headers))
+
+    def _gathered(self, event: Body | Trailers) -> Step:
+        if isinstance(event, Body):
+            self._body.append(event.data)
+            self._held += len(event.data)
+            if self._held > self._policy.bounds.request_bytes:
+                return self.refuse(TOO_LARGE)
+            # Envoy's BUFFERED body is one message, whole whether it is marked `end` or not.
+            if self._duplex and not event.end:
+                return Step()
+        return self._whole(event)
+
+    def _whole(self, last: Headers | Body | Trailers) -> Step:
+        """The request is here, all of it; `last` brought its end."""
+        body = b"".join(self._body)
+        self._body.clear()
+        bounds, headers = self._policy.bounds, self._request.headers
+        try:
+            request = requests.read(requests.payload(headers, body, bounds.request_bytes), bounds.recorded_bytes)
+        except requests.Unreadable as error:
+            return self.refuse(refusal(error.status, str(error)))
+        self._background = request.background
+        self._started = self._start(request, last.at)
+        self._verdict = self._forwarding(body, last, streaming=request.streaming)
+        self._turn(Sign.READ)
+        return Step(records=(self._started,), wait=Wait.START)
+
+    def _forwarding(self, body: bytes, last: Headers | Body | Trailers, *, streaming: bool) -> tuple[Reply, ...]:
+        """The verdict that lets it pass; a duplex proxy has been waiting for the answer to each part."""
+        if not self._duplex:
+            return (self._forward(Part.BODY, Observe.ALL, streaming=streaming),)
+        head = self._forward(Part.HEADERS, Observe.ALL, streaming=streaming)
+        echoes = _echoes(Body(side=Side.REQUEST, at=last.at, data=body, end=isinstance(last, Body)))
+        return (head, *echoes, *(self._acks(last) if isinstance(last, Trailers) else ()))
+
+    def _start(self, request: requests.Request, read_at: float) -> Started:
+        headers, route, credential = self._request.headers, self._request.route, self._request.credential
+        client = clients.client(headers)
+        return Started(
+            interception=self.id,
+            at=headers.at,
+            initiator=self._request.actor,
+            actor_metadata={},
+            provider=route.provider.type,
+            provider_name=route.provider.name,
+            model=request.model,
+            streaming=request.streaming,
+            client=client,
+            client_session=clients.session(client, headers, request.user_id),
+            user_agent=_clean(headers.first("user-agent")),
+            correlating_tool_call=request.correlating_tool_call,
+            credential_kind=credential.kind,
+            credential_hint=credential.hint,
+            request_path=route.path,
+            request_id=_clean(headers.first("x-request-id")),
+            prompt=request.prompt,
+            read_at=read_at,
+        )
+
+    def _decided(self, event: Recorded) -> Step:
+        replies, self._verdict = self._verdict, ()
+        if not event.durable:
+            self._turn(Sign.REFUSED)
+            return Step(replies=(NOT_RECORDED,), records=(self._rejected(event.at, NOT_RECORDED),))
+        if self._background:
+            self._turn(Sign.REFUSED)
+            refused = replace(BACKGROUND, notes=self._notes())
+            return Step(replies=(refused,), records=(self._rejected(event.at, BACKGROUND),), wait=Wait.END)
+        return Step(replies=replies, records=(Forwarded(interception=self.id, at=event.at),))
+
+    def _rejected(self, at: float, reply: Refuse) -> Ended:
+        message = (
+            "background requests are not supported" if reply is BACKGROUND else "the start was not recorded in time"
+        )
+        failure = Failure(type=ErrorType.REJECTED, message=message)
+        return Ended(interception=self.id, at=at, failure=failure, http_status=reply.status, provider_request_id=None)
+
+    def _forward(self, part: Part, observe: Observe, *, streaming: bool = True) -> Forward:
+        changed = changes(
+            self._request.headers,
+            self._request.route.provider,
+            self._request.credential,
+            actor=self._request.actor,
+            actor_metadata={},
+            identity_header=self._policy.identity_header,
+            also={} if streaming else self._time_out(),
+        )
+        return Forward(part=part, set=changed.set, remove=changed.remove, observe=observe, notes=self._notes())
+
+    def _time_out(self) -> dict[str, str]:
+        # Envoy's router reads it and takes it away (suppress_envoy_headers).
+        return {"x-envoy-upstream-rq-timeout-ms": str(round(self._policy.bounds.request_timeout * 1000))}
+
+    def _notes(self) -> dict[str, str]:
+        notes = {"actor": self._request.actor}
+        return notes if self._started is None else notes | {"interception": self.id}
+
+    # The response
+
+    def _answered(self, headers: Headers) -> Step:
+        self._status = number(headers.first(":status"))
+        self._provider_request_id = _clean(headers.first("x-request-id"))
+        details = headers.attributes.get("response.code_details", _FROM_PROVIDER)
+        if self._started is None:
+            return Step(replies=self._acks(headers), records=self.close(headers.at))
+        if details != _FROM_PROVIDER:
+            return self._end(headers, _made_by_envoy(self._status, details))
+        answer = Answer(
+            interception=self.id, recorded_bytes=self._policy.bounds.recorded_bytes, is_credential=self._is_credential
+        )
+        self._reading = Reading(headers, answer, self._policy.bounds)
+        return self._end(headers) if headers.end else Step(replies=self._acks(headers))
+
+    def _observed(self, event: Body | Trailers) -> Step:
+        """A body's chunk, or the trailers: read along, and let go at once unless it may be the end."""
+        if isinstance(event, Trailers):
+            return self._end(event)
+        if isinstance(event, Body):
+            self._reading.feed(event.data, event.at)
+            if event.end:
+                return self._end(event)
+        if self._reading.may_have_ended():
+            self._reading.read()
+            if self._reading.has_ended():
+                return self._end(event)
+        return Step(replies=self._acks(event))
+
+    def _end(self, event: Headers | Body | Trailers, cut: Failure | None = None) -> Step:
+        replies = self._acks(event)
+        self._turn(Sign.ENDED)
+        return Step(replies=replies, records=tuple(self._ending(event.at, cut)), wait=Wait.END)
+
+    def _ending(self, at: float, cut: Failure | None) -> Iterator[Record]:
+        """Everything that is left to say, the end last. `cut`: why the response did not reach its own end."""
+        failure = self._reading.close(at, cut)
+        msg_id = self._reading.id
+        prompt = self._started.prompt if self._started is not None else None
+        if prompt is not None and (msg_id or (failure is not None and failure.type in _PROMPT_WITHOUT_ID)):
+            yield Prompt(interception=self.id, at=at, msg_id=msg_id, text=prompt)
+        yield from self._reading.records()
+        yield Ended(
+            interception=self.id,
+            at=at,
+            failure=failure,
+            http_status=self._status,
+            provider_request_id=self._provider_request_id,
+        )
+
+    def _passed(self, at: float) -> Passed:
+        headers, route = self._request.headers, self._request.route
+        return Passed(
+            at=headers.at,
+            ended_at=at,
+            actor=self._request.actor,
+            provider_name=route.provider.name,
+            method=headers.first(":method") or "",
+            path=route.path,
+            url=route.url(),
+            http_status=self._status,
+        )
+
+    def _is_credential(self, word: str) -> bool:
+        """Whether `word`, which the provider said, is a key of ours or a good part of one."""
+        secret = self._request.credential.secret.get_secret_value()
+        return secret in word or (len(word) >= _TELLING and word in secret)
+
+    # Replies that change nothing
+
+    def _acks(self, event: Headers | Body | Trailers) -> tuple[Reply, ...]:
+        match event:
+            case Headers():
+                return (Ack(side=event.side, part=Part.HEADERS),)
+            case Body() if self._duplex:
+                return _echoes(event)
+            case Body():
+                return (Ack(side=event.side, part=Part.BODY),)
+            case Trailers():
+                return (Ack(side=event.side, part=Part.TRAILERS),)
+
+
+def _echoes(body: Body) -> tuple[Reply, ...]:
+    starts = range(0, len(body.data), _ECHOED) or (0,)
+    last = starts[-1]
+    return tuple(Echo(side=body.side, data=body.data[at : at + _ECHOED], end=body.end and at == last) for at in starts)
+
+
+def _made_by_envoy(status: int | None, details: str) -> Failure:
+    kind = ErrorType.TIMEOUT if status == _GATEWAY_TIMEOUT else ErrorType.DISCONNECTED
+    # What follows the first word may name addresses and certificates.
+    word = _DETAIL.match(details)
+    return Failure(type=kind, message=f"Envoy answered {status}: {word[0] if word else ''}")
+
+
+def _clean(value: str | None) -> str | None:
+    return None if value is None else clean(value)

@@ -1,0 +1,225 @@
+"""Reading along with a response: bytes in, an `Answer` told of what they say.
+
+    chunk ─▶ content decoder ─▶ a 2xx body is sniffed once: events are split ─▶ unread ─▶ Answer.event
+                                                            JSON is gathered ──────────▶ Answer.document, at its end
+                               any other status: its beginning is gathered ────────────▶ Answer.told
+
+Bytes are taken in and framed at once; events are read when somebody asks (`read`): after their chunk was let go, unless
+one of them may be the response's last (`may_have_ended`).
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from typing_extensions import override
+
+from sidecar.core.content import Decoder
+from sidecar.core.events import Headers
+from sidecar.core.policy import Bounds
+from sidecar.core.records import ErrorType, Failure, Record
+from sidecar.core.responses import Answer, may_end
+from sidecar.core.sse import Splitter
+
+_BOM = b"\xef\xbb\xbf"
+_BLANK = b" \t\r\n"
+_ERROR_BYTES = 65_536  # of an error document; the API's are far smaller
+_UNREAD = Failure(type=ErrorType.UNREAD, message="the response could not be decoded within its bounds")
+_NO_EVENTS = Failure(type=ErrorType.UNREAD, message="the response is neither JSON nor server-sent events")
+_NO_END = Failure(type=ErrorType.DISCONNECTED, message="the response ended before its terminal event")
+_SNIFFED_BYTES = 65_536  # of white space before the first character
+_SUCCESS = range(200, 300)
+_FAILED = {
+    **dict.fromkeys((400, 404, 413, 422), ErrorType.BAD_REQUEST),
+    **dict.fromkeys((401, 403), ErrorType.UNAUTHORIZED),
+    **dict.fromkeys((408, 504), ErrorType.TIMEOUT),
+    429: ErrorType.RATE_LIMITED,
+    503: ErrorType.OVERLOADED,
+}
+
+
+class Unread:
+    """No response yet, or none of the provider's: nothing to read. What went wrong is why there is none."""
+
+    @property
+    def id(self) -> str:
+        """The response's id, as far as it is known."""
+        return ""
+
+    def feed(self, data: bytes, at: float) -> None:
+        """Take in the next bytes of the body, which came at `at`."""
+
+    def may_have_ended(self) -> bool:
+        """Whether the body is whole by its content-length, or what was not yet read may hold the last event."""
+        return False
+
+    def has_ended(self) -> bool:
+        """Whether the answer is whole, as far as it was read."""
+        return False
+
+    def read(self) -> None:
+        """Read the events taken in."""
+
+    def close(self, _: float, cut: Failure | None = None) -> Failure | None:
+        """Return what went wrong, once nothing more comes. `cut`: why the body did not reach its end, if it did not."""
+        return cut
+
+    def records(self) -> Iterable[Record]:
+        """What was found, in the response's order, under its id."""
+        return ()
+
+
+class Reading(Unread):
+    """A response of the provider's, read along with."""
+
+    def __init__(self, headers: Headers, answer: Answer, bounds: Bounds) -> None:
+        self._answer = answer
+        self._status = number(headers.first(":status"))
+        self._bounds = bounds
+        self._decoder = Decoder(",".join(headers.all("content-encoding")) or None, bounds.response_bytes)
+        self._left = number(headers.first("content-length"))
+        self._head = b""
+        self._format = self._labelled(headers.first("content-type") or "")
+
+    @property
+    @override
+    def id(self) -> str:
+        return self._answer.id
+
+    @override
+    def feed(self, data: bytes, at: float) -> None:
+        if self._left is not None:
+            self._left -= len(data)
+        if self._answer.ended:
+            return
+        plain = self._decoder.feed(data)
+        if self._format is None:
+            self._head += plain
+            plain, self._format = self._head, self._sniffed()
+            self._head = self._head if self._format is None else b""
+        if self._format is not None:
+            self._format.feed(plain, at)
+
+    @override
+    def may_have_ended(self) -> bool:
+        return self._left == 0 or (self._format is not None and self._format.may_end())
+
+    @override
+    def has_ended(self) -> bool:
+        return self._left == 0 or self._answer.ended
+
+    @override
+    def read(self) -> None:
+        if self._format is not None:
+            self._format.read(self._answer)
+
+    @override
+    def close(self, at: float, cut: Failure | None = None) -> Failure | None:
+        self.read()
+        if self._answer.ended:
+            return self._answer.failure
+        if self._format is None:
+            self._format = _Events(self._bounds)
+        failure = self._format.conclude(self._answer, at, cut)
+        if self._decoder.failed and self._status in _SUCCESS:
+            return _UNREAD
+        return failure
+
+    @override
+    def records(self) -> Iterable[Record]:
+        return self._answer.records()
+
+    def _labelled(self, content_type: str) -> "_Format | None":
+        if self._status not in _SUCCESS:
+            return _Refusal(self._status)
+        is_events = content_type.lower().lstrip().startswith("text/event-stream")
+        return _Events(self._bounds) if is_events else None
+
+    def _sniffed(self) -> "_Format | None":
+        """JSON by its first non-blank character, else server-sent events; None while there is none."""
+        begun = self._head.removeprefix(_BOM).lstrip(_BLANK)
+        if begun.startswith(b"{"):
+            return _Document()
+        is_undecided = not begun or (len(self._head) < len(_BOM) and _BOM.startswith(self._head))
+        return None if is_undecided and len(self._head) <= _SNIFFED_BYTES else _Events(self._bounds)
+
+
+class _Format(Protocol):
+    def feed(self, data: bytes, at: float) -> None: ...
+    def may_end(self) -> bool: ...
+    def read(self, answer: Answer) -> None: ...
+    def conclude(self, answer: Answer, at: float, cut: Failure | None) -> Failure | None: ...
+
+
+class _Events:
+    """Server-sent events, split and not yet read."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._splitter = Splitter(bounds.event_bytes)
+        self._unread: list[tuple[bytes, float]] = []
+        self._any = False
+
+    def feed(self, data: bytes, at: float) -> None:
+        for event in self._splitter.feed(data):
+            self._unread.append((event, at))
+
+    def may_end(self) -> bool:
+        return any(may_end(event) for event, _ in self._unread)
+
+    def read(self, answer: Answer) -> None:
+        unread, self._unread = self._unread, []
+        for event, at in unread:
+            self._any = True
+            if not answer.ended:
+                answer.event(event, at)
+
+    def conclude(self, answer: Answer, _: float, cut: Failure | None) -> Failure:
+        if self._splitter.overflowed:
+            return _UNREAD
+        return answer.failure or cut or (_NO_END if self._any else _NO_EVENTS)
+
+
+class _Document:
+    """A JSON document, gathered until its end."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes, _: float) -> None:
+        self._parts.append(data)
+
+    def may_end(self) -> bool:
+        return False
+
+    def read(self, answer: Answer) -> None:
+        """Nothing, before its end."""
+
+    def conclude(self, answer: Answer, at: float, cut: Failure | None) -> Failure | None:
+        answer.document(b"".join(self._parts), at)
+        return answer.failure if answer.ended or cut is None else cut
+
+
+class _Refusal:
+    """An answer other than 2xx: failed, whatever it says."""
+
+    def __init__(self, status: int | None) -> None:
+        self._status = status
+        self._head = b""
+
+    def feed(self, data: bytes, _: float) -> None:
+        self._head += data[: _ERROR_BYTES - len(self._head)]
+
+    def may_end(self) -> bool:
+        return False
+
+    def read(self, answer: Answer) -> None:
+        """Nothing, before its end."""
+
+    def conclude(self, answer: Answer, _: float, __: Failure | None) -> Failure:
+        status = self._status or 0
+        kind = _FAILED.get(status, ErrorType.SERVER_ERROR if status in range(500, 600) else ErrorType.UNKNOWN)
+        return Failure(type=kind, message=f"the provider answered {status}{answer.told(self._head)}")
+
+
+def number(value: str | None) -> int | None:
+    """Return the count that a header's value is; None for what is none."""
+    return int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 20 else None  # noqa: PLR2004 - 64 bits have 19 digits

@@ -1,0 +1,159 @@
+"""Reading the payload of a Responses API request (API reference: POST /v1/responses).
+
+What is forwarded are the bytes as they came; this only finds in them what is recorded and what is decided by. A
+surprising schema is no error: nothing is found.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from msgspec import Raw
+
+from sidecar.core import content, jsontext
+from sidecar.core.errors import SidecarError
+from sidecar.core.events import Headers
+from sidecar.core.text import clean, excerpt
+
+_WATCHED = frozenset({"model", "stream", "background", "input", "metadata"})
+_TRUE = frozenset({"1", "t", "true"})
+_FALSE = frozenset({"0", "f", "false"})
+_ZERO = re.compile(r"-?0(?:\.0+)?(?:[eE][+-]?[0-9]+)?\Z")
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";,]*)", re.IGNORECASE)
+# How many trailing system and developer items are looked over for the user's one.
+_MOST_SKIPPED = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked. `model` is clean and cut; `prompt` is cut at the bound on what is recorded."""
+
+    model: str
+    streaming: bool
+    background: bool
+    prompt: str | None
+    correlating_tool_call: str | None
+    user_id: str | None  # `metadata.user_id`, where Claude Code puts its session
+
+
+class Unreadable(SidecarError):
+    """The client's fault: a payload that cannot be read. `status` is the answer's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def payload(headers: Headers, body: bytes, limit: int) -> bytes:
+    """Return the JSON text that `body` carries under its content-encoding, at most `limit` bytes.
+
+    Raises Unreadable: 415 for a charset other than UTF-8 or what cannot be decoded, 413 beyond the limit.
+    """
+    for value in headers.all("content-type"):
+        for charset in _CHARSET.findall(value):
+            if charset.lower() not in {"utf-8", "utf8"}:
+                raise Unreadable(415, "the body's charset must be utf-8")
+    try:
+        return content.decoded(body, ",".join(headers.all("content-encoding")) or None, limit)
+    except content.TooLarge:
+        raise Unreadable(413, "request body too large") from None
+    except content.Undecodable as error:
+        raise Unreadable(415, str(error)) from None
+
+
+def read(data: bytes, recorded_bytes: int) -> Request:
+    """Return what `data` asks for; prompts are cut at `recorded_bytes`. Raises Unreadable (400, 413)."""
+    try:
+        document = jsontext.strict(data, _WATCHED)
+    except jsontext.NotJson as error:
+        raise Unreadable(400, str(error)) from None
+    except jsontext.TooComplex as error:
+        raise Unreadable(413, str(error)) from None
+    found = document.members
+    background = any(_unless_false(raw) for name, raw in document.twice if name == "background")
+    if document.twice and not background:
+        msg = f"the body has {document.twice[0][0]} twice"
+        raise Unreadable(400, msg)
+    last = _last(found.get("input"))
+    prompt = _prompt(found.get("input"), last)
+    return Request(
+        model=_model(found.get("model")),
+        streaming=_truth(found.get("stream")),
+        background=background or _unless_false(found.get("background")),
+        prompt=None if prompt is None else excerpt(prompt, recorded_bytes),
+        correlating_tool_call=_correlating(last),
+        user_id=_user_id(found.get("metadata")),
+    )
+
+
+def _model(raw: Raw | None) -> str:
+    if raw is None or jsontext.kind(raw) == "n":
+        return ""
+    name = jsontext.string(raw)
+    return clean(jsontext.text(raw) if name is None else name)
+
+
+def _truth(raw: Raw | None) -> bool:
+    """`true`, a number other than 0, or a word for true."""
+    if raw is None:
+        return False
+    word = jsontext.string(raw)
+    if word is not None:
+        return word.lower() in _TRUE
+    return jsontext.kind(raw) not in "fn{[" and not _is_zero(raw)
+
+
+def _unless_false(raw: Raw | None) -> bool:
+    """Whether some reader could take it for true: all but null, false, a zero, or a word for false."""
+    if raw is None:
+        return False
+    word = jsontext.string(raw)
+    if word is not None:
+        return word.lower() not in _FALSE
+    return jsontext.kind(raw) not in "fn" and not _is_zero(raw)
+
+
+def _is_zero(raw: Raw) -> bool:
+    return _ZERO.match(jsontext.text(raw)) is not None
+
+
+def _last(raw: Raw | None) -> list[Mapping[str, Raw]]:
+    """The input's last items, latest first: up to the first that is neither system's nor developer's."""
+    found = []
+    for item in islice(reversed(jsontext.items(raw)), _MOST_SKIPPED):
+        found.append(jsontext.members(item))
+        if jsontext.string(found[-1].get("role")) not in {"system", "developer"}:
+            break
+    return found
+
+
+def _prompt(raw: Raw | None, last: list[Mapping[str, Raw]]) -> str | None:
+    if not last:
+        return jsontext.string(raw)
+    if jsontext.string(last[-1].get("role")) != "user":
+        return None
+    content = last[-1].get("content")
+    parts = list(_texts(content))
+    return "\n".join(parts) if parts else jsontext.string(content)
+
+
+def _texts(raw: Raw | None) -> Iterator[str]:
+    for part in map(jsontext.members, jsontext.items(raw)):
+        text = jsontext.string(part.get("text"))
+        if text is not None and jsontext.string(part.get("type")) == "input_text":
+            yield text
+
+
+def _correlating(last: list[Mapping[str, Raw]]) -> str | None:
+    if last and jsontext.string(last[0].get("type")) == "function_call_output":
+        return clean(jsontext.string(last[0].get("call_id")) or "") or None
+    return None
+
+
+def _user_id(raw: Raw | None) -> str | None:
+    found = jsontext.members(raw).get("user_id")
+    if found is None:
+        return None
+    name = jsontext.string(found)
+    return jsontext.text(found) if name is None else name

@@ -1,0 +1,230 @@
+"""Reading what a Responses API provider answers (API reference: the Response object, and its streaming events).
+
+The seam for a second API: an `Answer` is told of a JSON document or of server-sent events, and says what it found. It
+never fails on a surprising schema; it finds nothing.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import msgspec
+from msgspec import Raw
+
+from sidecar.core import jsontext
+from sidecar.core.records import ErrorType, Failure, Thought, Tokens, Tool
+from sidecar.core.text import clean, excerpt, utf8
+
+_TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"')
+_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_ITEM_DONE = "response.output_item.done"
+_TELLING = _TERMINAL | {_ITEM_DONE, "error"}
+_OPENING = frozenset({"response.created", "response.queued", "response.in_progress"})
+_HOSTED = frozenset(
+    {
+        "web_search_call",
+        "file_search_call",
+        "computer_call",
+        "code_interpreter_call",
+        "image_generation_call",
+        "mcp_call",
+        "local_shell_call",
+        "shell_call",
+        "apply_patch_call",
+    }
+)
+_NULL = Raw(b"null")
+_WORD = re.compile(r"[a-z0-9_.]{1,64}\Z")
+# The API's own words for what its HTTP status would have said, had the response not begun.
+_CODES = MappingProxyType(
+    {
+        "rate_limit_exceeded": ErrorType.RATE_LIMITED,
+        "insufficient_quota": ErrorType.RATE_LIMITED,
+        "server_error": ErrorType.SERVER_ERROR,
+        "server_is_overloaded": ErrorType.OVERLOADED,
+        "invalid_api_key": ErrorType.UNAUTHORIZED,
+        "invalid_request_error": ErrorType.BAD_REQUEST,
+        "invalid_prompt": ErrorType.BAD_REQUEST,
+        "context_length_exceeded": ErrorType.BAD_REQUEST,
+    }
+)
+
+Finding = Tool | Thought
+Members = Mapping[str, Raw]
+
+
+def may_end(event: bytes) -> bool:
+    """Whether `event` (a server-sent event's data) could be a response's last, told without decoding it."""
+    name = _TYPE.match(event)
+    return name is None or name[1].decode() in _TERMINAL
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What has been read of one response so far. `at` of what it finds: when it was told."""
+
+    interception: str
+    recorded_bytes: int
+    is_credential: Callable[[str], bool]
+    id: str = ""
+    ended: bool = False  # a terminal event, or the whole document, was read
+    failure: Failure | None = None
+    tokens: Tokens | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    def event(self, data: bytes, at: float) -> None:
+        """Read one server-sent event's data."""
+        known = _TYPE.match(data)
+        if known is not None:
+            name = known[1].decode()
+            if name not in _TELLING and (self.id or name not in _OPENING):
+                return
+        found = jsontext.lenient(data) or {}
+        self._tell(jsontext.string(found.get("type")) or "", found, at)
+
+    def document(self, data: bytes, at: float) -> None:
+        """Read a whole JSON response."""
+        found = jsontext.lenient(data)
+        if found is None:
+            self.failure = Failure(type=ErrorType.UNREAD, message="the response is not a JSON object")
+            return
+        if jsontext.string(found.get("type")) == "error":
+            self._error(found)
+        self._response(found, at)
+        self.ended = True
+
+    def told(self, data: bytes) -> str:
+        """Return an error document's words for its error, as ` (type, code)`; empty when none is fit to keep."""
+        return self._words(jsontext.members((jsontext.lenient(data) or {}).get("error")))
+
+    def records(self) -> Iterator[Tokens | Finding]:
+        """What was found, in the response's order, under its id."""
+        if self.tokens is not None:
+            yield replace(self.tokens, msg_id=self.id)
+        for finding in self.findings:
+            yield replace(finding, msg_id=self.id)
+
+    def _tell(self, name: str, found: Members, at: float) -> None:
+        response = jsontext.members(found.get("response"))
+        if name in _TERMINAL:
+            self._response(response, at)
+            self.ended = True
+            if name == "response.failed" and self.failure is None:
+                self._fail("the provider reported that the response failed", jsontext.members(response.get("error")))
+        elif name == _ITEM_DONE:
+            self.findings += self._item(jsontext.members(found.get("item")), at)
+        elif name == "error":
+            self._error(found)
+        self._identify(response)
+
+    def _response(self, found: Members, at: float) -> None:
+        self._identify(found)
+        self.tokens = self._tokens(found, at)
+        self.findings = [
+            finding
+            for item in jsontext.items(found.get("output"))
+            for finding in self._item(jsontext.members(item), at)
+        ]
+        if jsontext.string(found.get("status")) == "failed":
+            self._fail("the provider reported that the response failed", jsontext.members(found.get("error")))
+
+    def _identify(self, response: Members) -> None:
+        if not self.id:
+            self.id = clean(jsontext.string(response.get("id")) or "")
+
+    def _error(self, found: Members) -> None:
+        nested = jsontext.members(found.get("error"))
+        self._fail("the provider reported an error", nested or {"code": found.get("code", _NULL)})
+
+    def _fail(self, message: str, error: Members) -> None:
+        code = jsontext.string(error.get("code")) or jsontext.string(error.get("type")) or ""
+        self.failure = Failure(type=_CODES.get(code, ErrorType.UNKNOWN), message=message + self._words(error))
+
+    def _words(self, error: Members) -> str:
+        words = [jsontext.string(error.get(name)) or "" for name in ("type", "code")]
+        kept = [word for word in words if _WORD.match(word) and not self.is_credential(word)]
+        return f" ({', '.join(kept)})" if kept else ""
+
+    def _tokens(self, response: Members, at: float) -> Tokens | None:
+        usage = jsontext.members(response.get("usage"))
+        if not usage:
+            return None
+        sent, received = (jsontext.members(usage.get(f"{side}_tokens_details")) for side in ("input", "output"))
+        cached, written = jsontext.count(sent.get("cached_tokens")), jsontext.count(sent.get("cache_write_tokens"))
+        return Tokens(
+            interception=self.interception,
+            at=at,
+            msg_id=self.id,
+            # The API's input_tokens includes the cached ones.
+            input=max(0, jsontext.count(usage.get("input_tokens")) - cached - written),
+            output=jsontext.count(usage.get("output_tokens")),
+            cache_read=cached,
+            cache_write=written,
+            extra={
+                "input_cached": cached,
+                "output_reasoning": jsontext.count(received.get("reasoning_tokens")),
+                "total_tokens": jsontext.count(usage.get("total_tokens")),
+            },
+            provider_model=_name(response, "model"),
+            service_tier=_name(response, "service_tier"),
+        )
+
+    def _item(self, item: Members, at: float) -> Iterator[Finding]:
+        kind = jsontext.string(item.get("type")) or ""
+        if kind == "function_call":
+            yield self._tool(kind, item, at, _arguments(item.get("arguments")))
+        elif kind == "custom_tool_call":
+            yield self._tool(kind, item, at, _quoted(jsontext.string(item.get("input")) or ""))
+        elif kind in _HOSTED:
+            yield self._tool(kind, item, at, None)
+        elif kind == "reasoning":
+            yield from self._thoughts("reasoning_summary", item.get("summary"), at, "")
+        elif kind == "message" and _is_commentary(item):
+            yield from self._thoughts("commentary", item.get("content"), at, "output_text")
+
+    def _tool(self, kind: str, item: Members, at: float, sent: str | None) -> Tool:
+        return Tool(
+            interception=self.interception,
+            at=at,
+            msg_id=self.id,
+            item_id=_name(item, "id"),
+            tool_call_id=_name(item, "call_id"),
+            kind=kind,
+            name=_name(item, "name") or kind,
+            input=None if sent is None else self._bounded(sent),
+            server_url=None,
+        )
+
+    def _bounded(self, sent: str) -> str:
+        kept = excerpt(sent, self.recorded_bytes)
+        return kept if len(utf8(sent)) <= self.recorded_bytes else _quoted(kept)
+
+    def _thoughts(self, source: str, parts: Raw | None, at: float, kind: str) -> Iterator[Thought]:
+        for part in map(jsontext.members, jsontext.items(parts)):
+            text = jsontext.string(part.get("text"))
+            if text and (not kind or jsontext.string(part.get("type")) == kind):
+                kept = excerpt(text, self.recorded_bytes)
+                yield Thought(interception=self.interception, at=at, msg_id=self.id, source=source, text=kept)
+
+
+def _name(found: Members, name: str) -> str | None:
+    value = jsontext.string(found.get(name))
+    return None if value is None else clean(value)
+
+
+def _is_commentary(item: Members) -> bool:
+    return (jsontext.string(item.get("role")), jsontext.string(item.get("phase"))) == ("assistant", "commentary")
+
+
+def _arguments(raw: Raw | None) -> str:
+    """The arguments' own JSON text; as a JSON string when they are none."""
+    sent = jsontext.string(raw)
+    if sent is None:
+        return jsontext.text(raw) if raw and jsontext.kind(raw) in "{[" else '""'
+    sent = sent.strip()
+    return (jsontext.value(sent) or _quoted(sent)) if sent else '""'
+
+
+def _quoted(value: str) -> str:
+    return msgspec.json.encode(value).decode()
