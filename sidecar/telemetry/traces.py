@@ -1,0 +1,57 @@
+"""What the server tells about a request, and the null objects for when nobody listens.
+
+Nothing here knows OpenTelemetry: who leaves traces off does not even import it.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sidecar.core.records import Record
+
+
+class Trace(Protocol):
+    """What is to be seen of one request."""
+
+    def observe(self, records: Sequence[Record], committed_at: float | None) -> None:
+        """`records`, in their order, durable since `committed_at` (seconds since the epoch).
+
+        None: not stored at all (`Forwarded`, `Passed`), or not known to be stored. Never raises, never blocks.
+        """
+
+
+class Traces(Protocol):
+    """Where traces begin."""
+
+    def begin(self, traceparent: str | None, tracestate: str | None = None) -> Trace:
+        """A trace under the caller's span, as the W3C Trace Context headers name it; without a valid one, a new root.
+
+        Never raises, never blocks.
+        """
+
+    def close(self, timeout: float) -> None:
+        """Send what is waiting, for at most `timeout` seconds; blocks so long, never raises. Safe to call twice."""
+
+
+class NoTrace:
+    """A trace that nobody wants."""
+
+    __slots__ = ()
+
+    def observe(self, records: Sequence[Record], committed_at: float | None) -> None:
+        """Nothing."""
+
+
+NO_TRACE = NoTrace()
+
+
+class NoTraces:
+    """Traces are off."""
+
+    __slots__ = ()
+
+    def begin(self, traceparent: str | None, tracestate: str | None = None) -> NoTrace:  # noqa: ARG002 -- the shape
+        """The trace that nobody wants."""
+        return NO_TRACE
+
+    def close(self, timeout: float) -> None:
+        """Nothing to send."""
