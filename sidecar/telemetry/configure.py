@@ -1,0 +1,29 @@
+"""From the settings to traces."""
+
+import logging
+from importlib.metadata import version
+
+from sidecar.settings import Settings
+from sidecar.telemetry import semconv
+from sidecar.telemetry.traces import NoTraces, Traces
+
+
+def configure(settings: Settings, worker: str) -> Traces:
+    """The traces of this process, which is `worker`; nothing connects before there is something to send."""
+    if not settings.telemetry.otlp_endpoint:
+        return NoTraces()
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 -- time and memory, for those who want traces
+
+    from sidecar.telemetry.otlp import Exporter, transport  # noqa: PLC0415 -- likewise
+    from sidecar.telemetry.spans import SpanTraces  # noqa: PLC0415 -- likewise
+
+    # The SDK would log what clients send as `tracestate`, a line for each.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    resource = Resource.create(
+        {
+            semconv.SERVICE_NAME: "aibridge-sidecar",
+            semconv.SERVICE_VERSION: version("aibridge-sidecar"),
+            semconv.SERVICE_INSTANCE: worker,
+        }
+    )
+    return SpanTraces(Exporter(transport(settings.telemetry)), resource)

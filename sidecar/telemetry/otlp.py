@@ -1,0 +1,62 @@
+"""The way out: spans to an OTLP collector, from the SDK's exporting thread.
+
+Our own exporter, because the official ones cannot be imported beside xds-protos: see docs/decisions/0004.
+"""
+
+import logging
+from collections.abc import Sequence
+from threading import Event
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from sidecar.settings import Telemetry
+from sidecar.telemetry.messages import encode
+from sidecar.telemetry.transports import Grpc, Http, Outcome, Transport
+
+PAUSES = (0.0, 1.0, 2.0, 4.0)  # seconds before each attempt: a collector's restart costs no span
+TIMEOUT = 5.0  # seconds for each attempt
+
+log = logging.getLogger(__name__)
+
+
+def transport(telemetry: Telemetry) -> Transport:
+    """The way to `telemetry.otlp_endpoint`. Connects when there is something to send."""
+    return Grpc(telemetry.otlp_endpoint) if telemetry.protocol == "grpc" else Http(telemetry.traces_url)
+
+
+class Exporter(SpanExporter):
+    """Retries what is worth it, drops what is not, and says so once per outage: no endpoint, no answer, no content.
+
+    `pauses`: the seconds to wait before each attempt.
+    """
+
+    def __init__(self, transport: Transport, pauses: Sequence[float] = PAUSES) -> None:
+        self._transport = transport
+        self._pauses = pauses
+        self._closed = Event()
+        self._failing = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send one batch; blocks, with the default pauses for 27 s at most."""
+        delivered = self._deliver(encode(spans))
+        if not delivered and not self._failing:
+            log.warning("telemetry.otlp_endpoint takes no spans; they are dropped until it does")
+        elif delivered and self._failing:
+            log.warning("telemetry.otlp_endpoint takes spans again")
+        self._failing = not delivered
+        return SpanExportResult.SUCCESS if delivered else SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        """Give up what is under way. Safe to call twice."""
+        self._closed.set()
+        self._transport.close()
+
+    def _deliver(self, payload: bytes) -> bool:
+        for pause in self._pauses:
+            if self._closed.wait(pause):
+                return False
+            outcome = self._transport.send(payload, TIMEOUT)
+            if outcome is not Outcome.UNAVAILABLE:
+                return outcome is Outcome.DELIVERED
+        return False

@@ -1,0 +1,97 @@
+import logging
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from examples.otlp_receiver import Receiver
+from sidecar.settings import Telemetry
+from sidecar.telemetry.otlp import Exporter, transport
+from sidecar.telemetry.spans import SpanTraces
+from sidecar.telemetry.transports import Outcome
+from tests.telemetry.interceptions import PASSED, T
+
+DELIVERED, UNAVAILABLE, REFUSED = Outcome.DELIVERED, Outcome.UNAVAILABLE, Outcome.REFUSED
+AT_ONCE = (0.0, 0.0, 0.0)
+
+
+class Scripted:
+    """A transport that answers from a list."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.closed = 0
+
+    def send(self, payload: bytes, timeout: float) -> Outcome:
+        assert payload
+        assert timeout == 5.0
+        return self.outcomes.pop(0)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture(scope="module")
+def spans() -> tuple[ReadableSpan, ...]:
+    memory = InMemorySpanExporter()
+    traces = SpanTraces(memory, Resource({}))
+    traces.begin(None).observe([PASSED], T)
+    traces.close(10)
+    return memory.get_finished_spans()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "result"),
+    [
+        ([DELIVERED], SpanExportResult.SUCCESS),
+        ([UNAVAILABLE, UNAVAILABLE, DELIVERED], SpanExportResult.SUCCESS),
+        ([UNAVAILABLE, UNAVAILABLE, UNAVAILABLE], SpanExportResult.FAILURE),
+        ([REFUSED], SpanExportResult.FAILURE),
+        ([UNAVAILABLE, REFUSED], SpanExportResult.FAILURE),
+    ],
+)
+def test_it_tries_again_where_that_can_help(
+    spans: tuple[ReadableSpan, ...], outcomes: list[Outcome], result: SpanExportResult
+) -> None:
+    way = Scripted(*outcomes)
+    assert Exporter(way, AT_ONCE).export(spans) is result
+    assert way.outcomes == []
+
+
+def test_an_outage_is_told_when_it_begins_and_when_it_ends(
+    spans: tuple[ReadableSpan, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not for each batch, and without what the collector answered."""
+    outage = Exporter(Scripted(DELIVERED, REFUSED, REFUSED, REFUSED, DELIVERED, DELIVERED), AT_ONCE)
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(6):
+            outage.export(spans)
+    assert caplog.messages == [
+        "telemetry.otlp_endpoint takes no spans; they are dropped until it does",
+        "telemetry.otlp_endpoint takes spans again",
+    ]
+
+
+def test_after_shutdown_nothing_is_sent(spans: tuple[ReadableSpan, ...]) -> None:
+    way = Scripted()
+    closed = Exporter(way)
+    closed.shutdown()
+    closed.shutdown()
+    assert closed.export(spans) is SpanExportResult.FAILURE
+    assert way.closed == 2
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_nothing_connects_before_there_is_something_to_send(protocol: str) -> None:
+    """So that a wrong or absent collector never keeps a worker from starting."""
+    transport(Telemetry(otlp_endpoint="http://collector.invalid:4317", otlp_protocol=protocol)).close()
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1/traces"])
+def test_over_http_an_endpoint_is_a_base_or_the_whole_url(path: str) -> None:
+    """OTLP specification, "OTLP/HTTP Request"."""
+    with Receiver() as receiver:
+        way = transport(Telemetry(otlp_endpoint=receiver.http_endpoint + path, otlp_protocol="http"))
+        assert way.send(b"", 10) is DELIVERED
