@@ -1,0 +1,143 @@
+"""One worker: everything put together, started and stopped in order.
+
+python -m sidecar.app     with an `Assignment` on standard input, which stays open for as long as the parent lives
+"""
+
+import asyncio
+import gc
+import os
+import pickle
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvloop
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from sidecar import logs
+from sidecar.core.errors import SidecarError
+from sidecar.ids import Ids
+from sidecar.pulse import Pulse
+from sidecar.recorder.journal import Journal
+from sidecar.server import SERVICE, Processor
+from sidecar.settings import Settings
+from sidecar.telemetry.configure import configure
+
+log = structlog.get_logger()
+
+GRACE = 10.0  # seconds that streams under way have to end, once told to stop
+_FLUSH = 4.0  # seconds for the journal's last commits
+_TRACES = 1.0  # seconds for the last spans
+_OVERHEAD = 1_048_576  # bytes of a message beside the body: headers, attributes, framing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What the parent wants of a worker. `ready`: a descriptor to write one byte to when it serves."""
+
+    settings: Settings
+    socket: Path
+    worker: str
+    ready: int
+
+
+def main() -> None:
+    """Do what standard input says, until told to stop or the parent is gone."""
+    assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent, through a pipe
+    logs.configure()
+    structlog.contextvars.bind_contextvars(worker=assignment.worker)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to hear
+    try:
+        uvloop.run(_serve(assignment))
+    except SidecarError as error:
+        log.error("worker cannot start", reason=str(error))
+        sys.exit(1)
+
+
+async def _serve(assignment: Assignment) -> None:
+    settings, loop = assignment.settings, asyncio.get_running_loop()
+    stop = _told_to_stop(loop)
+    ids = Ids(time.time)
+    journal = Journal(settings.database, worker=assignment.worker, new_id=ids, now=time.time)
+    journal.open(loop)
+    traces = configure(settings, assignment.worker)
+    pulse = Pulse(time.monotonic)
+    processor = Processor(
+        policy=settings.policy(),
+        submit=journal.submit,
+        now=time.time,
+        new_id=ids,
+        traces=traces,
+        pulse=pulse,
+        verdict=settings.verdict,
+        start_timeout=settings.limits.start_commit_timeout,
+        end_timeout=settings.limits.end_commit_timeout,
+        inflight_bytes=settings.limits.max_inflight_bytes,
+    )
+    heart = asyncio.create_task(pulse.beat())
+    server, servicer = await _listen(processor, assignment)
+    gc.freeze()  # what is here now stays: no collection need look at it again
+    os.write(assignment.ready, b"\n")
+    await stop.wait()
+    await _drain(server, servicer, processor)
+    heart.cancel()
+    unwritten = journal.close(_FLUSH)
+    if unwritten:
+        log.error("records not written at the end", records=unwritten)
+    traces.close(_TRACES)
+
+
+def _told_to_stop(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """The event that SIGTERM sets, or the end of standard input: the parent has gone."""
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+
+    def heard() -> None:
+        if not os.read(sys.stdin.fileno(), 1):
+            loop.remove_reader(sys.stdin.fileno())
+            stop.set()
+
+    loop.add_reader(sys.stdin.fileno(), heard)
+    return stop
+
+
+async def _listen(processor: Processor, assignment: Assignment) -> tuple[aio.Server, health.aio.HealthServicer]:
+    largest = assignment.settings.limits.max_request_bytes + _OVERHEAD
+    server = aio.server(
+        options=[
+            ("grpc.max_receive_message_length", largest),
+            ("grpc.max_send_message_length", largest),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    server.add_generic_rpc_handlers((processor.handler(),))
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    for name in ("", SERVICE):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    server.add_insecure_port(f"unix:{assignment.socket}")
+    await server.start()
+    return server, servicer
+
+
+async def _drain(server: aio.Server, servicer: health.aio.HealthServicer, processor: Processor) -> None:
+    """Take nothing new, let what is under way end, then cut it: Envoy goes on with it alone."""
+    await servicer.enter_graceful_shutdown()
+    ended = loop_time() + GRACE
+    while processor.open and loop_time() < ended:
+        await asyncio.sleep(0.05)
+    processor.stopping = True
+    await server.stop(0.2)
+
+
+def loop_time() -> float:
+    """Seconds on the loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The ext_proc service: Envoy's streams in, an `Interception` each, replies out.
+
+A step's records are handed in before its replies are written, and what runs when a stream has gone is plain functions:
+code behind an `await` may never run then.
+"""
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+import structlog
+from grpc import aio
+
+from sidecar import wire
+from sidecar.core.admission import length
+from sidecar.core.errors import SidecarError, UnfitProxy
+from sidecar.core.events import Headers, Recorded
+from sidecar.core.interception import Interception
+from sidecar.core.phases import Phase
+from sidecar.core.policy import Policy
+from sidecar.core.records import ErrorType, Record
+from sidecar.core.refusals import INTERNAL, OVERLOADED
+from sidecar.core.replies import Wait
+from sidecar.pulse import Pulse
+from sidecar.telemetry.traces import NoTraces, Trace, Traces
+
+log = structlog.get_logger()
+
+Context = aio.ServicerContext[wire.Message, bytes]
+
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+_UNDECIDED = frozenset({Phase.START, Phase.REQUEST, Phase.RECORDING})
+
+
+class Submit(Protocol):
+    """How records are handed in: at once, in order; the future gets the time of their commit."""
+
+    def __call__(self, records: Sequence[Record]) -> asyncio.Future[float]:
+        """Queue `records`. Never raises."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Processor:
+    """Everything streams share. Times in seconds, sizes in bytes."""
+
+    policy: Policy
+    submit: Submit
+    now: Callable[[], float]
+    new_id: Callable[[], str]
+    traces: Traces
+    pulse: Pulse
+    verdict: str
+    start_timeout: float
+    end_timeout: float
+    inflight_bytes: int
+    held: int = 0  # request bodies under way, by their content-length
+    open: set["Stream"] = field(default_factory=set)
+    let_go: int = 0  # responses whose records were not yet safe
+    stopping: bool = False
+
+    async def process(self, _: object, context: Context) -> None:
+        """Serve one stream: one request with its response."""
+        stream = Stream(self, context)
+        self.open.add(stream)
+        try:
+            while (message := await context.read()) is not aio.EOF:
+                await stream.answer(message)
+        finally:
+            self.open.discard(stream)
+            stream.close()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return the service as grpc wants it. Requests are parsed by protobuf, replies come encoded."""
+        process: grpc.RpcMethodHandler[wire.Message, bytes] = grpc.stream_stream_rpc_method_handler(self.process, request_deserializer=wire.parse)
+        return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
+
+
+class Stream:
+    """One ext_proc stream."""
+
+    def __init__(self, shared: Processor, context: Context) -> None:
+        self._shared = shared
+        self._write: Callable[[bytes], Awaitable[None]] = context.write
+        self._context = context
+        self._began = shared.pulse.now()
+        self._duplex = False
+        self._reserved = 0
+        self._trace: Trace | None = None
+        self._interception: Interception | None = None
+
+    async def answer(self, message: wire.Message) -> None:
+        """Answer one message, whatever it is."""
+        try:
+            if self._interception is None:
+                self._interception = self._begin(message)
+            replies = await self._replies(self._interception, message)
+        except Exception as error:  # noqa: BLE001 - the one place: what nobody thought of must not cost anybody a byte
+            replies = self._despite(error, message)
+        for reply in replies:
+            await self._write(reply)
+        if self._interception is not None:
+            self._interception.read()
+
+    def close(self) -> None:
+        """Nothing more will come: end what was not ended. Plain, so that it runs however the stream went."""
+        self._release()
+        if self._interception is not None:
+            self._keep(self._interception.close(self._shared.now(), self._why()))
+
+    def _begin(self, message: wire.Message) -> Interception:
+        shared = self._shared
+        if not wire.shows_bodies(message):
+            msg = "the proxy must send request bodies BUFFERED or FULL_DUPLEX_STREAMED"
+            raise UnfitProxy(msg)
+        self._duplex = wire.is_duplex(message)
+        if not isinstance(shared.traces, NoTraces):
+            told = {key: str(value) for key, value in self._context.invocation_metadata() or ()}
+            self._trace = shared.traces.begin(told.get("traceparent"), told.get("tracestate"))
+        return Interception(id=shared.new_id(), policy=shared.policy, duplex=self._duplex)
+
+    async def _replies(self, interception: Interception, message: wire.Message) -> Sequence[bytes]:
+        """What to tell Envoy, once the records are as safe as they must be."""
+        shared = self._shared
+        event = wire.decode(message, shared.now())
+        step = interception.receive(event)
+        if interception.phase is not Phase.REQUEST:
+            self._release()
+        elif isinstance(event, Headers) and not self._reserve(length(event)):
+            step = interception.refuse(OVERLOADED)
+        while step.wait is Wait.START:
+            durable = await self._safe(step.records, shared.start_timeout)
+            step = interception.receive(Recorded(at=shared.now(), durable=durable))
+        if step.wait is Wait.END and not await self._safe(step.records, shared.end_timeout):
+            shared.let_go += 1
+            log.warning("response let go before its records were safe", interception=interception.id)
+        elif step.wait is Wait.NOTHING and step.records:
+            self._keep(step.records)
+        return [wire.encode(reply, verdict=shared.verdict, duplex=self._duplex) for reply in step.replies]
+
+    def _despite(self, error: Exception, message: wire.Message) -> Sequence[bytes]:
+        """What to tell Envoy when reading failed: a request is refused, a response goes on without us."""
+        interception = self._interception
+        log.error("message not understood", interception=interception and interception.id, error=_described(error))
+        if wire.is_response(message) or (interception is not None and interception.phase not in _UNDECIDED):
+            return [wire.acknowledged(message, duplex=self._duplex)]
+        if interception is not None:
+            self._keep(interception.close(self._shared.now(), ErrorType.REJECTED))
+        return [wire.encode(INTERNAL, verdict=self._shared.verdict)]
+
+    async def _safe(self, records: Sequence[Record], bound: float) -> bool:
+        """Whether `records` were committed within `bound` seconds. They are kept either way."""
+        kept = self._keep(records)
+        done, _ = await asyncio.wait((kept,), timeout=bound)
+        return bool(done)
+
+    def _keep(self, records: Sequence[Record]) -> asyncio.Future[float]:
+        kept = self._shared.submit(records)
+        if self._trace is not None:
+            trace = self._trace
+            kept.add_done_callback(lambda kept: trace.observe(records, None if kept.cancelled() else kept.result()))
+        return kept
+
+    def _reserve(self, size: int) -> bool:
+        if self._shared.held + size > self._shared.inflight_bytes:
+            return False
+        self._shared.held += size
+        self._reserved = size
+        return True
+
+    def _release(self) -> None:
+        self._shared.held -= self._reserved
+        self._reserved = 0
+
+    def _why(self) -> ErrorType:
+        """Why the stream ended early. Client, provider and Envoy look the same from here; our own part we know."""
+        is_ours = self._shared.stopping or self._shared.pulse.stalled(self._began)
+        return ErrorType.UNOBSERVED if is_ours else ErrorType.DISCONNECTED
+
+
+def _described(error: Exception) -> str:
+    """An error without its content: ours say nothing secret, of others the kind and the place."""
+    if isinstance(error, SidecarError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"

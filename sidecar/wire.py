@@ -1,0 +1,180 @@
+"""Envoy's messages (envoy.service.ext_proc.v3) to core values and back. Here alone protobuf is known."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue, HeaderValueOption
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.service.ext_proc.v3.external_processor_pb2 import (
+    BodyMutation,
+    BodyResponse,
+    CommonResponse,
+    HeaderMutation,
+    HeadersResponse,
+    ImmediateResponse,
+    ProcessingRequest,
+    ProcessingResponse,
+    StreamedBodyResponse,
+    TrailersResponse,
+)
+from envoy.type.v3.http_status_pb2 import HttpStatus
+from google.protobuf.struct_pb2 import Struct
+from pydantic import SecretStr
+
+from sidecar.core.errors import OutOfOrder
+from sidecar.core.events import NOTHING, Body, Headers, Side, Trailers
+from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Refuse, Reply
+
+NAMESPACE: Final = "aibridge.verdict"  # of the dynamic metadata that RBAC demands and the access log shows
+DETAILS: Final = "aibridge_refused"  # response.code_details of our own answers; local replies leave them alone
+_ATTRIBUTES = "envoy.filters.http.ext_proc"
+_SIDES = {"request": Side.REQUEST, "response": Side.RESPONSE}
+# Compared by Envoy with `allowed_override_modes` as a whole: every field stands on both sides.
+_HEADERS_ALONE = ProcessingMode(
+    request_header_mode=ProcessingMode.SEND,
+    request_body_mode=ProcessingMode.NONE,
+    request_trailer_mode=ProcessingMode.SKIP,
+    response_header_mode=ProcessingMode.SEND,
+    response_body_mode=ProcessingMode.NONE,
+    response_trailer_mode=ProcessingMode.SKIP,
+)
+
+Message = ProcessingRequest
+parse: Final[Callable[[bytes], ProcessingRequest]] = ProcessingRequest.FromString
+
+
+def decode(message: ProcessingRequest, at: float) -> Headers | Body | Trailers:
+    """Return what `message` tells. Raises OutOfOrder for one that tells nothing we know."""
+    told = message.WhichOneof("request")
+    if told is None:
+        msg = "a message of an unknown kind"
+        raise OutOfOrder(msg)
+    name, part = told.split("_")
+    side, value = _SIDES[name], getattr(message, told)
+    if part == "body":
+        return Body(side=side, at=at, data=value.body, end=value.end_of_stream)
+    if part == "trailers":
+        return Trailers(side=side, at=at)
+    return Headers(
+        side=side, at=at, pairs=_pairs(value.headers), end=value.end_of_stream, attributes=_attributes(message)
+    )
+
+
+def is_response(message: ProcessingRequest) -> bool:
+    """Whether `message` is about the response: by then the request has had its verdict."""
+    return (message.WhichOneof("request") or "").startswith("response")
+
+
+def is_duplex(message: ProcessingRequest) -> bool:
+    """Whether the proxy works FULL_DUPLEX_STREAMED: told in the first message of a stream."""
+    return message.protocol_config.request_body_mode == ProcessingMode.FULL_DUPLEX_STREAMED
+
+
+def shows_bodies(message: ProcessingRequest) -> bool:
+    """Whether a stream's first message promises whole request bodies before anything leaves, or promises nothing."""
+    mode = message.protocol_config.request_body_mode
+    is_whole = mode in {ProcessingMode.BUFFERED, ProcessingMode.FULL_DUPLEX_STREAMED}
+    return is_whole or not message.HasField("protocol_config")
+
+
+def encode(reply: Reply, *, verdict: str, duplex: bool = False) -> bytes:
+    """Return `reply` as Envoy reads it. `verdict`: the metadata value that lets a request through RBAC."""
+    match reply:
+        case Ack():
+            return _ACKS[reply.side, reply.part]
+        case Echo():
+            return _echo(reply)
+        case Refuse():
+            return _refusal(reply).SerializeToString()
+        case Forward():
+            return _verdict(reply, verdict, duplex=duplex).SerializeToString()
+
+
+def acknowledged(message: ProcessingRequest, *, duplex: bool) -> bytes:
+    """Return the reply to `message` that changes nothing, whatever the message is."""
+    try:
+        event = decode(message, 0.0)
+    except OutOfOrder:
+        return b""
+    if isinstance(event, Body) and duplex:
+        return _echo(Echo(side=event.side, data=event.data, end=event.end))
+    return _ACKS[event.side, Part(type(event).__name__.lower())]
+
+
+def _pairs(headers: HeaderMap) -> tuple[tuple[str, str], ...]:
+    # `raw_value` is what Envoy sends; `value` is the older spelling that other proxies may use.
+    return tuple(
+        (header.key, header.raw_value.decode("utf-8", "surrogateescape") or header.value) for header in headers.headers
+    )
+
+
+def _attributes(message: ProcessingRequest) -> Mapping[str, str]:
+    if _ATTRIBUTES not in message.attributes:
+        return NOTHING
+    fields = message.attributes[_ATTRIBUTES].fields
+    return {name: value.string_value for name, value in fields.items() if value.WhichOneof("kind") == "string_value"}
+
+
+def _options(pairs: tuple[tuple[str, str | SecretStr], ...]) -> list[HeaderValueOption]:
+    return [
+        HeaderValueOption(
+            header=HeaderValue(key=name, raw_value=_revealed(value).encode("utf-8", "surrogateescape")),
+            append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        for name, value in pairs
+    ]
+
+
+def _revealed(value: str | SecretStr) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _verdict(reply: Forward, verdict: str, *, duplex: bool) -> ProcessingResponse:
+    changed = CommonResponse(
+        header_mutation=HeaderMutation(set_headers=_options(reply.set), remove_headers=reply.remove)
+    )
+    noted = _noted({"decision": verdict, **reply.notes})
+    if reply.part is Part.BODY:
+        return ProcessingResponse(request_body=BodyResponse(response=changed), dynamic_metadata=noted)
+    # A duplex proxy cannot be told to send less.
+    mode = _HEADERS_ALONE if reply.observe is Observe.HEADERS and not duplex else None
+    return ProcessingResponse(
+        request_headers=HeadersResponse(response=changed), dynamic_metadata=noted, mode_override=mode
+    )
+
+
+def _refusal(reply: Refuse) -> ProcessingResponse:
+    answer = ImmediateResponse(
+        status=HttpStatus(code=reply.status),  # an open enum: any status there is
+        headers=HeaderMutation(set_headers=_options(reply.headers)),
+        body=reply.body,
+        details=DETAILS,
+    )
+    return ProcessingResponse(immediate_response=answer, dynamic_metadata=_noted(reply.notes) if reply.notes else None)
+
+
+def _noted(notes: Mapping[str, str]) -> Struct:
+    noted = Struct()
+    inner = noted.fields[NAMESPACE].struct_value.fields
+    for name, value in notes.items():
+        inner[name].string_value = value
+    return noted
+
+
+def _echo(reply: Echo) -> bytes:
+    chunk = StreamedBodyResponse(body=reply.data, end_of_stream=reply.end)
+    body = BodyResponse(response=CommonResponse(body_mutation=BodyMutation(streamed_response=chunk)))
+    if reply.side is Side.REQUEST:
+        return ProcessingResponse(request_body=body).SerializeToString()
+    return ProcessingResponse(response_body=body).SerializeToString()
+
+
+_ACKS: Final = {
+    (side, part): ProcessingResponse(**{f"{side.value}_{part.value}": message()}).SerializeToString()
+    for side in Side
+    for part, message in (
+        (Part.HEADERS, HeadersResponse),
+        (Part.BODY, BodyResponse),
+        (Part.TRAILERS, TrailersResponse),
+    )
+}
