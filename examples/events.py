@@ -11,6 +11,35 @@ from typing import Any
 
 Object = dict[str, Any]
 
+# What a response object says where nobody asked for anything else.
+USUAL: Object = {
+    "object": "response",
+    "created_at": 1767225600,
+    "status": "completed",
+    "background": False,
+    "completed_at": 1767225602,
+    "error": None,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": "default",
+    "store": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}, "verbosity": "medium"},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+    "metadata": {},
+}
 TERMINAL = frozenset({"completed", "incomplete", "failed"})
 UNFINISHED: Object = {
     "status": "in_progress",

@@ -20,39 +20,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from examples.events import events, sse, text
+from examples.events import USUAL, events, sse, text
 
 HERE = Path(__file__).parent
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
-USUAL: dict[str, Any] = {
-    "object": "response",
-    "created_at": 1767225600,
-    "status": "completed",
-    "background": False,
-    "completed_at": 1767225602,
-    "error": None,
-    "incomplete_details": None,
-    "instructions": None,
-    "max_output_tokens": None,
-    "max_tool_calls": None,
-    "parallel_tool_calls": True,
-    "previous_response_id": None,
-    "prompt_cache_key": None,
-    "reasoning": {"effort": None, "summary": None},
-    "safety_identifier": None,
-    "service_tier": "default",
-    "store": True,
-    "temperature": 1.0,
-    "text": {"format": {"type": "text"}, "verbosity": "medium"},
-    "tool_choice": "auto",
-    "tools": [],
-    "top_logprobs": 0,
-    "top_p": 1.0,
-    "truncation": "disabled",
-    "user": None,
-    "metadata": {},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
