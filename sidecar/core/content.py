@@ -1,0 +1,188 @@
+"""Content codings undone (RFC 9110, section 8.4), as the bytes come and within bounds.
+
+    bytes ─▶ slices ─▶ the coding named last ─▶ … ─▶ the coding named first ─▶ decoded bytes
+
+A coding is a row of members (gzip members, zstd frames), one after the other.
+"""
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Final
+
+from sidecar.core.codings import CODINGS, CORRUPT, Coding, Member
+from sidecar.core.errors import SidecarError
+
+MAX_CODINGS: Final = 3
+MAX_MEMBERS: Final = 16_384  # an empty one still costs microseconds
+SLICE: Final = 4096  # small: what a member leaves of its slice is copied
+BETWEEN: Final = 1 << 20  # by so much what is encoded twice may be larger in between than in the end
+
+
+class Undecodable(SidecarError):
+    """The sender's fault: an unknown coding, or corrupt data, or cut short, or more of it than there should be."""
+
+
+class TooLarge(SidecarError):
+    """The sender's fault: it decodes to more than the limit, or into too many members."""
+
+
+class Decoder:
+    """Undoes the codings of one body as it comes; never raises.
+
+    `encoding` is the value of content-encoding, None where there is none; `limit` bounds the decoded bytes in total.
+    """
+
+    __slots__ = ("_room", "_stages", "fault")
+
+    def __init__(self, encoding: str | None, limit: int) -> None:
+        self.fault: Undecodable | TooLarge | None = None  # why it failed
+        self._room = limit
+        self._stages: list[_Stage] = []
+        try:
+            self._stages = _stages(encoding, limit)
+        except Undecodable as fault:
+            self.fault = fault
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing more will come: an unsupported coding, corrupt data, or more than the limit."""
+        return self.fault is not None
+
+    @property
+    def surplus(self) -> bool:
+        """Whether bytes came after the end. They are not read, as clients do not read them."""
+        return any(stage.surplus for stage in self._stages)
+
+    def complete(self) -> bool:
+        """Whether what came so far is a whole body; always, where nothing is encoded."""
+        return not self.failed and all(stage.whole for stage in self._stages)
+
+    def feed(self, data: bytes) -> bytes:
+        """All that can be decoded so far and was not given yet; `data` itself where nothing is encoded.
+
+        Up to the limit everything is given, then nothing. Of corrupt data as much as was decoded before the fault was
+        met, which depends on how the bytes were cut.
+        """
+        if self.failed:
+            return b""
+        if not self._stages:
+            return self._plain(data)
+        found = BytesIO()  # it gives away what it holds without a copy
+        try:
+            for piece in _through(self._stages, data):
+                found.write(piece)
+        except (Undecodable, TooLarge) as fault:
+            self.fault = fault
+            self._stages = []
+        return found.getvalue()
+
+    def _plain(self, data: bytes) -> bytes:
+        room = self._room
+        self._room -= len(data)
+        if self._room >= 0:
+            return data
+        self.fault = _too_large()
+        return data[:room]
+
+
+def decoded(data: bytes, encoding: str | None, limit: int) -> bytes:
+    """A whole body decoded: at most `limit` bytes of it.
+
+    Raises TooLarge beyond it, Undecodable for an unknown coding and for what is corrupt, cut short or followed by more.
+    """
+    decoder = Decoder(encoding, limit)
+    plain = decoder.feed(data)
+    if decoder.fault is not None:
+        raise decoder.fault
+    if decoder.surplus or not decoder.complete():
+        msg = "body is cut short or followed by other bytes"
+        raise Undecodable(msg)
+    return plain
+
+
+class _Stage:
+    """One coding of a body, undone."""
+
+    __slots__ = ("_coding", "_head", "_member", "_members", "_room", "surplus", "whole")
+
+    def __init__(self, coding: Coding, room: int) -> None:
+        self.whole = False  # what came so far is one member or several
+        self.surplus = False
+        self._coding = coding
+        self._room = room
+        self._members = 0
+        self._member: Member | None = None
+        self._head = b""  # of a further member, too short to be told from other bytes
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What a slice decodes to; raises Undecodable and TooLarge."""
+        while data and not self.surplus:
+            if self._member is None:
+                data = self._head + data
+                self._member = self._begun(data)
+            if self._member is None:
+                return
+            yield from self._bounded(_sound(self._member.feed(data, self._room)))
+            data = self._member.rest
+            if self._member.ended:
+                self.whole, self._member = True, None
+
+    def _begun(self, data: bytes) -> Member | None:
+        """The member that these bytes begin; None if they are something else or too few to tell."""
+        self._head = b""
+        if not self._members or data.startswith(self._coding.again):
+            self._members += 1
+            if self._members > MAX_MEMBERS:
+                raise _too_large()
+            self.whole = False
+            return self._coding.begin(data[0])
+        if any(start.startswith(data) for start in self._coding.again):
+            self.whole, self._head = False, data
+            return None
+        if not self._coding.lenient:
+            raise _corrupt()
+        self.whole = self.surplus = True
+        return None
+
+    def _bounded(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            yield piece[: self._room]
+            self._room -= len(piece)
+            if self._room < 0:
+                raise _too_large()
+
+
+def _stages(encoding: str | None, limit: int) -> list[_Stage]:
+    names = [name.strip(" \t").lower() for name in (encoding or "").split(",")]
+    names = [name for name in names if name not in {"", "identity"}]
+    if len(names) > MAX_CODINGS or not CODINGS.keys() >= set(names):
+        msg = "unsupported content-encoding"
+        raise Undecodable(msg)
+
+    rooms = [limit] + [limit + BETWEEN] * MAX_CODINGS
+    return [_Stage(CODINGS[name](), room) for name, room in zip(names, rooms, strict=False)][::-1]
+
+
+def _through(stages: list[_Stage], data: bytes) -> Iterator[bytes]:
+    stage, *others = stages
+    for at in range(0, len(data), SLICE):
+        for piece in stage.feed(data[at : at + SLICE]):
+            if others:
+                yield from _through(others, piece)
+            else:
+                yield piece
+
+
+def _sound(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    except CORRUPT:
+        raise _corrupt() from None
+
+
+def _corrupt() -> Undecodable:
+    return Undecodable("body is not what its content-encoding says")
+
+
+def _too_large() -> TooLarge:
+    return TooLarge("body decodes to more than the limit")
