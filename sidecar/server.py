@@ -30,6 +30,7 @@ from sidecar.telemetry.traces import NoTraces, Trace, Traces
 
 log = structlog.get_logger()
 
+Method = grpc.RpcMethodHandler[wire.Message, bytes]
 Context = aio.ServicerContext[wire.Message, bytes]
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
@@ -58,24 +59,31 @@ class Processor:
     end_timeout: float
     inflight_bytes: int
     held: int = 0  # request bodies under way, by their content-length
-    open: set["Stream"] = field(default_factory=set)
+    streams: int = 0  # open ones
+    idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while there is none
     let_go: int = 0  # responses whose records were not yet safe
-    stopping: bool = False
+    stopping: bool = False  # what is still open is about to be cut by us
+
+    def __post_init__(self) -> None:
+        self.idle.set()
 
     async def process(self, _: object, context: Context) -> None:
         """Serve one stream: one request with its response."""
         stream = Stream(self, context)
-        self.open.add(stream)
+        self.streams += 1
+        self.idle.clear()
         try:
             while (message := await context.read()) is not aio.EOF:
                 await stream.answer(message)
         finally:
-            self.open.discard(stream)
             stream.close()
+            self.streams -= 1
+            if not self.streams:
+                self.idle.set()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return the service as grpc wants it. Requests are parsed by protobuf, replies come encoded."""
-        process: grpc.RpcMethodHandler[wire.Message, bytes] = grpc.stream_stream_rpc_method_handler(self.process, request_deserializer=wire.parse)
+        process: Method = grpc.stream_stream_rpc_method_handler(self.process, request_deserializer=wire.parse)
         return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
 
 

@@ -9,6 +9,10 @@ class OutOfOrder(SidecarError):
     """Envoy's fault, or ours: a message that cannot follow the ones before it."""
 
 
+class UnfitProxy(SidecarError):
+    """The proxy's fault: it is configured to send what cannot be judged."""
+
+
 class BadSetting(SidecarError):
     """The operator's fault: one line that names the setting, its value and what is allowed."""
 

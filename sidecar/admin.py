@@ -1,0 +1,46 @@
+"""Asking the Envoy that we started: is it ready, does it still serve anybody, may it stop taking requests."""
+
+import asyncio
+from http.client import HTTPConnection, HTTPException
+
+from sidecar.bootstrap.listener import STAT_PREFIX
+from sidecar.settings import Settings, host_and_port
+
+_BOUND = 2.0  # seconds for an answer
+_ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
+_OK = 200
+
+
+class Envoy:
+    """A running Envoy, by its two addresses. No answer, or an odd one, is an answer too: none of these raises."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._listen = host_and_port(settings.listen)
+        self._admin = host_and_port(settings.admin)
+
+    async def is_ready(self) -> bool:
+        """Whether clients are served: Envoy listens and a worker is healthy."""
+        status, _ = await asyncio.to_thread(_asked, self._listen, "GET", "/healthz")
+        return status == _OK
+
+    async def turn_away(self) -> None:
+        """Answer 503 at `/healthz` from now on, so that load balancers go elsewhere."""
+        await asyncio.to_thread(_asked, self._admin, "POST", "/healthcheck/fail")
+
+    async def active(self) -> int:
+        """How many requests are under way; 0 where Envoy does not say."""
+        _, text = await asyncio.to_thread(_asked, self._admin, "GET", f"/stats?filter=^{_ACTIVE}$")
+        found = text.rpartition(": ")[2].strip()
+        return int(found) if found.isdigit() else 0
+
+
+def _asked(address: tuple[str, int], method: str, target: str) -> tuple[int, str]:
+    connection = HTTPConnection(*address, timeout=_BOUND)
+    try:
+        connection.request(method, target)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode("utf-8", "replace")
+    except (OSError, HTTPException):
+        return 0, ""
+    finally:
+        connection.close()

@@ -1,0 +1,196 @@
+"""The processes a parent keeps running. None outlives it: workers hear the end of their input, Envoy the kernel."""
+
+import asyncio
+import ctypes
+import os
+import pickle
+import signal
+import sys
+from abc import ABC, abstractmethod
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from itertools import chain, repeat
+from pathlib import Path
+
+import structlog
+from typing_extensions import override
+
+from sidecar import bootstrap
+from sidecar.admin import Envoy
+from sidecar.app import Assignment
+from sidecar.core.errors import SidecarError
+from sidecar.settings import Settings
+
+log = structlog.get_logger()
+
+READY = 30.0  # seconds for a child to serve
+_POLL = 0.05
+_PAUSES = (0.1, 0.5, 1.0, 2.0)  # seconds before a child is replaced, and then `_LONGEST_PAUSE` each time
+_LONGEST_PAUSE = 5.0
+_STABLE = 60.0  # seconds after which earlier failures are forgotten
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+EndLost = Callable[[str], Awaitable[None]]
+
+
+class NotStarted(SidecarError):
+    """A child did not come to serve."""
+
+
+class Child(ABC):
+    """A process that is replaced when it ends. `bound`: seconds it has to stop."""
+
+    def __init__(self, name: str, bound: float) -> None:
+        self.name = name
+        self.bound = bound
+        self._process: Process | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Start it and wait until it serves. Raises NotStarted."""
+        self._process = await self._spawned()
+        try:
+            served = await asyncio.wait_for(self._serves(self._process), READY)
+        except TimeoutError:
+            served = False
+        if not served:
+            msg = f"{self.name} did not come to serve; its own lines say why"
+            raise NotStarted(msg)
+
+    async def keep(self) -> None:
+        """Replace it whenever it ends, until it is stopped."""
+        loop = asyncio.get_running_loop()
+        pauses = chain(_PAUSES, repeat(_LONGEST_PAUSE))
+        while self._process is not None:
+            begun = loop.time()
+            status = await self._process.wait()
+            if self._stopping:
+                return
+            if loop.time() - begun > _STABLE:
+                pauses = chain(_PAUSES, repeat(_LONGEST_PAUSE))
+            log.error("a child ended and is replaced", child=self.name, status=status)
+            await self._ended()
+            await asyncio.sleep(next(pauses))
+            with suppress(NotStarted):
+                await self.start()
+
+    def is_running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def stop(self) -> None:
+        """Ask it to end, and end it when it takes longer than `bound` seconds."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), self.bound)
+        except TimeoutError:
+            log.error("a child had to be killed", child=self.name)  # noqa: TRY400 - the trace says nothing more
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    @abstractmethod
+    async def _spawned(self) -> Process:
+        """Return the process, just started."""
+
+    @abstractmethod
+    async def _serves(self, process: Process) -> bool:
+        """Whether it came to serve; False when it ended instead."""
+
+    @abstractmethod
+    async def _ended(self) -> None:
+        """Do what is to be done before it is replaced."""
+
+
+class Worker(Child):
+    """A worker, which is told what to do on its standard input and hears its parent's end there."""
+
+    def __init__(self, settings: Settings, owner: str, index: int, end_lost: EndLost, *, grace: float) -> None:
+        """`end_lost` ends the interceptions that a worker of that name left open; `grace` is how long it may drain."""
+        super().__init__(f"worker {index}", grace)
+        self._settings = settings
+        self._index = index
+        self._worker = f"{owner}:{index}"
+        self._end_lost = end_lost
+
+    @override
+    async def _spawned(self) -> Process:
+        self._ready, ready = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "sidecar.app"), stdin=PIPE, pass_fds=(ready,), process_group=0
+            )
+        finally:
+            os.close(ready)
+        assignment = Assignment(
+            settings=self._settings, socket=self._settings.socket(self._index), worker=self._worker, ready=ready
+        )
+        with suppress(ConnectionError):
+            await _told(process, pickle.dumps(assignment))
+        return process
+
+    @override
+    async def _serves(self, process: Process) -> bool:
+        try:
+            return await asyncio.to_thread(os.read, self._ready, 1) != b""
+        finally:
+            os.close(self._ready)
+
+    @override
+    async def _ended(self) -> None:
+        await self._end_lost(self._worker)
+
+
+class EnvoyChild(Child):
+    """Envoy, with the bootstrap that the settings make."""
+
+    def __init__(self, settings: Settings, binary: Path, envoy: Envoy) -> None:
+        super().__init__("Envoy", 2.0)
+        self._settings = settings
+        self._binary = binary
+        self._envoy = envoy
+
+    @override
+    async def _spawned(self) -> Process:
+        config = self._settings.runtime_dir / "envoy.yaml"
+        config.unlink(missing_ok=True)
+        config.write_text(bootstrap.render(self._settings), encoding="utf-8")
+        return await asyncio.create_subprocess_exec(
+            *(self._binary, "--config-path", config, "--log-level", "warning", "--disable-hot-restart"),
+            *("--file-flush-interval-msec", "1000"),
+            process_group=0,  # ctrl-C is the parent's to hear
+            preexec_fn=partial(_die_with, os.getpid()),
+        )
+
+    @override
+    async def _serves(self, process: Process) -> bool:
+        while process.returncode is None:
+            if await self._envoy.is_ready():
+                return True
+            await asyncio.sleep(_POLL)
+        return False
+
+    @override
+    async def _ended(self) -> None:
+        """Nothing: what it had under way has ended with it, and the workers have seen that."""
+
+
+async def _told(process: Process, order: bytes) -> None:
+    if process.stdin is not None:
+        process.stdin.write(order)
+        await process.stdin.drain()
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, however that may be (Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before we asked
+        os._exit(1)

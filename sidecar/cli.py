@@ -1,0 +1,106 @@
+"""The commands."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+
+import click
+
+from sidecar import logs
+from sidecar.core.errors import BadSetting, SidecarError
+from sidecar.settings import Settings, defaults, load
+
+_WRONG_SETTING = 2
+_FAILED = 1
+
+
+def _config(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the option --config and, as its first argument, the settings."""
+
+    @click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="TOML file [default: ./aibridge.toml if there, else built-in defaults]; AIBRIDGE_* variables beat it.",
+    )
+    @wraps(command)
+    def configured(config: Path | None, **options: object) -> None:
+        with_errors(lambda: command(load(config), **options))
+
+    return configured
+
+
+def with_errors(run: Callable[[], None]) -> None:
+    """Run, and turn what is wrong into a line and an exit status: 2 for a setting, 1 for anything else."""
+    try:
+        run()
+    except SidecarError as error:
+        click.echo(f"aibridge-sidecar: {error}", err=True)
+        sys.exit(_WRONG_SETTING if isinstance(error, BadSetting) else _FAILED)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aibridge-sidecar")
+def main() -> None:
+    """Record who asked which AI model what, for an Envoy that leaves every byte alone."""
+    logs.configure()
+
+
+@main.command()
+@_config
+def up(settings: Settings) -> None:
+    """Run Envoy and the sidecar until SIGTERM or ctrl-C."""
+    from sidecar import supervisor  # noqa: PLC0415 - slow to import, and for two commands alone
+
+    supervisor.up(settings)
+
+
+@main.command()
+@_config
+def serve(settings: Settings) -> None:
+    """Run the sidecar's workers alone, for an Envoy that is there already."""
+    from sidecar import supervisor  # noqa: PLC0415 - slow to import, and for two commands alone
+
+    supervisor.serve(settings)
+
+
+@main.command("envoy-config")
+@_config
+@click.option("--defaults", "pure", is_flag=True, help="Ignore files and environment: the built-in defaults.")
+def envoy_config(settings: Settings, *, pure: bool) -> None:
+    """Print the Envoy bootstrap for these settings, as YAML."""
+    from sidecar import bootstrap  # noqa: PLC0415 - slow to import
+
+    click.echo(bootstrap.render(defaults() if pure else settings), nl=False)
+
+
+@main.command()
+@_config
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")
+@click.option("--since", metavar="DATE", help="From this day on, UTC (YYYY-MM-DD).")
+@click.option("--until", metavar="DATE", help="Up to and including this day, UTC.")
+def report(settings: Settings, *, as_json: bool, since: str | None, until: str | None) -> None:
+    """Usage by actor, model, client and day."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+
+    from sidecar.report import table, totals  # noqa: PLC0415 - slow to import
+
+    usage = totals(settings.database, since, until)
+    if as_json:
+        click.echo(json.dumps(usage, indent=2))
+    else:
+        Console().print(table(usage))
+
+
+@main.command()
+@_config
+@click.option("--model", required=True, help="The model to ask.")
+@click.option("--provider", default=None, help="The provider's name  [default: the first one]")
+@click.option("--actor", default=None, help="Who asks  [default: identity.default_actor, else the login name]")
+def probe(settings: Settings, *, model: str, provider: str | None, actor: str | None) -> None:
+    """Ask a running bridge, with the official client, and see whether the records are there."""
+    from sidecar.probe import probe as run  # noqa: PLC0415 - slow to import
+
+    if not run(settings, model=model, provider=provider, actor=actor):
+        sys.exit(_FAILED)

