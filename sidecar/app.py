@@ -11,8 +11,6 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 import uvloop
@@ -20,12 +18,12 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from sidecar import logs
+from sidecar.assignment import Assignment
 from sidecar.core.errors import SidecarError
 from sidecar.ids import Ids
 from sidecar.pulse import Pulse
 from sidecar.recorder.journal import Journal
 from sidecar.server import SERVICE, Processor
-from sidecar.settings import Settings
 from sidecar.telemetry.configure import configure
 
 log = structlog.get_logger()
@@ -34,16 +32,6 @@ GRACE = 10.0  # seconds that streams under way have to end, once told to stop
 _FLUSH = 4.0  # seconds for the journal's last commits
 _TRACES = 1.0  # seconds for the last spans
 _OVERHEAD = 1_048_576  # bytes of a message beside the body: headers, attributes, framing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """What the parent wants of a worker. `ready`: a descriptor to write one byte to when it serves."""
-
-    settings: Settings
-    socket: Path
-    worker: str
-    ready: int
 
 
 def main() -> None:

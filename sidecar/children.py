@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from sidecar import bootstrap
 from sidecar.admin import Envoy
-from sidecar.app import Assignment
+from sidecar.assignment import Assignment
 from sidecar.core.errors import SidecarError
 from sidecar.settings import Settings
 
@@ -125,7 +125,7 @@ class Worker(Child):
         self._ready, ready = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "sidecar.app"), stdin=PIPE, pass_fds=(ready,), process_group=0
+                *(sys.executable, "-P", "-m", "sidecar.app"), stdin=PIPE, pass_fds=(ready,), process_group=0
             )
         finally:
             os.close(ready)

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import grpc
 import structlog
@@ -30,8 +30,8 @@ from sidecar.telemetry.traces import NoTraces, Trace, Traces
 
 log = structlog.get_logger()
 
-Method = grpc.RpcMethodHandler[wire.Message, bytes]
-Context = aio.ServicerContext[wire.Message, bytes]
+Method: TypeAlias = "grpc.RpcMethodHandler[wire.Message, bytes]"
+Context: TypeAlias = "aio.ServicerContext[wire.Message, bytes]"
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 _UNDECIDED = frozenset({Phase.START, Phase.REQUEST, Phase.RECORDING})

@@ -1,0 +1,51 @@
+"""Settings to Envoy's bootstrap, as typed messages of envoy-data-plane, which know JSON and what an Any holds."""
+
+import yaml
+from betterproto2 import Casing
+from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
+from envoy_data_plane.envoy.config.core.v3 import Node
+from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
+from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+
+from sidecar.bootstrap import clusters, listener, tracing
+from sidecar.bootstrap.messages import packed, tcp
+from sidecar.settings import Settings, host_and_port
+
+_HEADING = (
+    "# Envoy's bootstrap, as `aibridge-sidecar envoy-config` makes it from the settings. Change those, not this.\n"
+)
+_MAX_CONNECTIONS = 50_000
+# Matched with the whole path, query included. Nothing that shows the configuration or raises a log level.
+_ADMIN_PATHS = (r"/ready", r"/stats(\?.*)?", r"/healthcheck/(ok|fail)")
+
+
+def render(settings: Settings) -> str:
+    """The bootstrap as YAML. It holds the verdict's value, so it is not for others to read; no credentials."""
+    message = _bootstrap(settings).to_dict(casing=Casing.SNAKE)
+    return _HEADING + yaml.safe_dump(message, sort_keys=False, width=120)
+
+
+def _bootstrap(settings: Settings) -> Bootstrap:
+    members = [clusters.sidecar(settings), *map(clusters.provider, settings.providers)]
+    if settings.telemetry.otlp_endpoint:
+        members.append(tracing.collector(settings.telemetry))
+    return Bootstrap(
+        node=Node(id="aibridge", cluster="aibridge"),
+        static_resources=BootstrapStaticResources(listeners=[listener.clients(settings)], clusters=members),
+        admin=_admin(settings),
+        overload_manager=_overload(),
+    )
+
+
+def _admin(settings: Settings) -> Admin:
+    paths = [StringMatcher(safe_regex=RegexMatcher(regex=path)) for path in _ADMIN_PATHS]
+    return Admin(address=tcp(*host_and_port(settings.admin)), allow_paths=paths)
+
+
+def _overload() -> OverloadManager:
+    connections = ResourceMonitor(
+        name="envoy.resource_monitors.global_downstream_max_connections",
+        typed_config=packed(DownstreamConnectionsConfig(max_active_downstream_connections=_MAX_CONNECTIONS)),
+    )
+    return OverloadManager(resource_monitors=[connections])

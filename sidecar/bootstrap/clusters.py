@@ -1,0 +1,138 @@
+"""Whom Envoy talks to: the providers and the sidecar's workers."""
+
+from collections.abc import Iterator
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterCommonLbConfig,
+    ClusterDiscoveryType,
+    ClusterDnsLookupFamily,
+    ClusterLbPolicy,
+    UpstreamConnectionOptions,
+)
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    HealthCheck,
+    HealthCheckGrpcHealthCheck,
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    Pipe,
+    TcpKeepalive,
+)
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
+from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsAutoHttpConfig,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import Percent
+from envoy_data_plane.google.protobuf import Any
+
+from sidecar.bootstrap import tls
+from sidecar.bootstrap.messages import SIDECAR, endpoints, http_filter, packed, seconds, tcp
+from sidecar.bootstrap.routes import cluster_name, port
+from sidecar.settings import Provider, Settings
+from sidecar.settings.checks import is_ip
+
+# Calls to a model are long, so many are open at once; Envoy's default of 1,024 would turn the next one away. What
+# bounds them is the listener's connections and the sidecar's `max_inflight_bytes`.
+_MANY = 100_000
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def provider(settings: Provider) -> Cluster:
+    """A provider: by TLS with HTTP/2 where it offers that, or by plain HTTP/1.1."""
+    name = cluster_name(settings)
+    numeric = is_ip(settings.host)
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.LOGICAL_DNS,
+        dns_lookup_family=ClusterDnsLookupFamily.AUTO if numeric else ClusterDnsLookupFamily.V4_PREFERRED,
+        connect_timeout=seconds(5),
+        circuit_breakers=_breakers(),
+        load_assignment=endpoints(name, tcp(settings.host, port(settings))),
+        # A model may think for minutes; what is between must not forget the connection.
+        upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=TcpKeepalive(keepalive_time=60)),
+        typed_extension_protocol_options=_options(_provider_options(tls_on=settings.tls)),
+        transport_socket=tls.upstream(settings) if settings.tls else None,
+    )
+
+
+def sidecar(settings: Settings) -> Cluster:
+    """The workers, each on its Unix socket; streams go to the one with the fewest, never to one that is not healthy."""
+    sockets = (Address(pipe=Pipe(path=str(settings.socket(index)))) for index in range(settings.workers))
+    return Cluster(
+        name=SIDECAR,
+        type=ClusterDiscoveryType.STATIC,
+        connect_timeout=seconds(0.5),
+        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
+        circuit_breakers=_breakers(),
+        common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0)),
+        health_checks=[_health_check()],
+        load_assignment=endpoints(SIDECAR, *sockets),
+        typed_extension_protocol_options=_options(
+            HttpProtocolOptions(
+                explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+                    http2_protocol_options=Http2ProtocolOptions()
+                )
+            )
+        ),
+    )
+
+
+def _health_check() -> HealthCheck:
+    return HealthCheck(
+        timeout=seconds(2),  # a worker may be reading a big body for half a second
+        interval=seconds(1),
+        no_traffic_interval=seconds(1),
+        unhealthy_interval=seconds(0.25),  # found soon after a start
+        unhealthy_threshold=2,
+        healthy_threshold=1,
+        grpc_health_check=HealthCheckGrpcHealthCheck(),
+    )
+
+
+def _breakers() -> CircuitBreakers:
+    limits = CircuitBreakersThresholds(
+        max_connections=_MANY, max_pending_requests=_MANY, max_requests=_MANY, max_retries=_MANY
+    )
+    return CircuitBreakers(thresholds=[limits])
+
+
+def _options(options: HttpProtocolOptions) -> dict[str, Any]:
+    return {_PROTOCOL_OPTIONS: packed(options)}
+
+
+def _provider_options(*, tls_on: bool) -> HttpProtocolOptions:
+    http1 = Http1ProtocolOptions(enable_trailers=True)
+    if tls_on:
+        auto = HttpProtocolOptionsAutoHttpConfig(
+            http_protocol_options=http1, http2_protocol_options=Http2ProtocolOptions()
+        )
+        return HttpProtocolOptions(auto_config=auto, http_filters=list(_last_hop()))
+    explicit = HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=http1)
+    return HttpProtocolOptions(explicit_http_config=explicit, http_filters=list(_last_hop()))
+
+
+def _last_hop() -> Iterator[HttpFilter]:
+    """What the router and the tracer add after the sidecar has looked, and trailers, at which it never looks."""
+    names = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "traceparent", "tracestate", "baggage")
+    envoy = StringMatcher(prefix="x-envoy-")
+    everything = StringMatcher(safe_regex=RegexMatcher(regex=".*"))
+    mutations = Mutations(
+        request_mutations=[*(Mutation(remove=name) for name in names), _removal(envoy)],
+        request_trailers_mutations=[_removal(everything)],
+    )
+    yield http_filter("header_mutation", HeaderMutation(mutations=mutations))
+    yield http_filter("upstream_codec", UpstreamCodec())
+
+
+def _removal(matcher: StringMatcher) -> Mutation:
+    return Mutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))

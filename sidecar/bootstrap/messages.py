@@ -1,0 +1,43 @@
+"""The few shapes that every part of a bootstrap is made of."""
+
+from datetime import timedelta
+
+from betterproto2 import Message
+from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.google.protobuf import Any
+
+SIDECAR = "sidecar"
+OTLP = "otlp"
+
+
+def seconds(value: float) -> timedelta:
+    """A duration."""
+    return timedelta(seconds=value)
+
+
+def packed(message: Message) -> Any:
+    """The message with its type, as extensions are configured."""
+    return Any.pack(message)
+
+
+def http_filter(name: str, config: Message) -> HttpFilter:
+    """The HTTP filter `envoy.filters.http.<name>`."""
+    return HttpFilter(name=f"envoy.filters.http.{name}", typed_config=packed(config))
+
+
+def tcp(host: str, port: int) -> Address:
+    """A TCP address, its host an IP address or a name."""
+    return Address(socket_address=SocketAddress(address=host, port_value=port))
+
+
+def endpoints(cluster: str, *addresses: Address) -> ClusterLoadAssignment:
+    """The endpoints of a cluster, all of the same weight."""
+    members = [LbEndpoint(endpoint=Endpoint(address=address)) for address in addresses]
+    return ClusterLoadAssignment(cluster_name=cluster, endpoints=[LocalityLbEndpoints(lb_endpoints=members)])

@@ -1,0 +1,65 @@
+"""What Envoy itself answers, in JSON: `{"code":"<status>","message":…}`, both strings.
+
+A text format and not a JSON format, which would make a number of the status. The messages are ours, for Envoy's own
+text names addresses and, when the sidecar fails, quotes its exception.
+"""
+
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, ExtensionFilter
+from envoy_data_plane.envoy.config.core.v3 import DataSource, SubstitutionFormatString
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+
+from sidecar.bootstrap.messages import packed
+
+# The prefix of `details` in the sidecar's immediate responses, which are local replies to Envoy, too.
+OWN_DETAILS = "aibridge_"
+NOT_FOUND = "no such route"
+NO_UPGRADES = "upgrades are not supported; use HTTP requests"
+
+_DETAILS = "response.code_details"
+# The first that holds decides. None: as it is.
+_REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
+    (f"{_DETAILS}.startsWith('{OWN_DETAILS}') || {_DETAILS} == 'direct_response'", None, None),
+    (f"{_DETAILS} == 'upgrade_failed'", 426, NO_UPGRADES),
+    (f"{_DETAILS}.startsWith('rbac_access_denied')", 500, "the sidecar gave no verdict on this request"),
+    (f"{_DETAILS}.startsWith('health_check') && response.code >= 400", None, "not ready"),
+    ("response.code == 413", None, "request body too large"),
+    ("response.code == 503", None, "the provider could not be reached, or hung up before it answered"),
+    ("response.code == 504", None, "the provider did not answer in time"),
+    ("response.code == 408", None, "the request did not arrive in time"),
+    ("response.code >= 500", None, "the request could not be served"),
+    ("response.code >= 400", None, "bad request"),
+)
+
+
+def local_replies() -> LocalReplyConfig:
+    """Every error that Envoy makes, in our form; the sidecar's own refusals as they are."""
+    return LocalReplyConfig(mappers=[_mapper(*reply) for reply in _REPLIES])
+
+
+def body(code: str, message: str) -> str:
+    """The body of an error; `code` as a string, `message` without quotes."""
+    return f'{{"code":"{code}","message":"{message}"}}'
+
+
+def _mapper(expression: str, status: int | None, message: str | None) -> ResponseMapper:
+    return ResponseMapper(
+        filter=AccessLogFilter(
+            extension_filter=ExtensionFilter(
+                name="envoy.access_loggers.extension_filters.cel",
+                typed_config=packed(ExpressionFilter(expression=expression)),
+            )
+        ),
+        status_code=status,
+        body_format_override=_format(message) if message else None,
+    )
+
+
+def _format(message: str) -> SubstitutionFormatString:
+    return SubstitutionFormatString(
+        text_format_source=DataSource(inline_string=body("%RESPONSE_CODE%", message)),
+        content_type="application/json",
+    )

@@ -1,0 +1,127 @@
+"""Which requests go where: each provider under its name, everything else nowhere."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+)
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    FilterConfig,
+    HeaderMatcher,
+    RetryPolicy,
+    RetryPolicyRateLimitedRetryBackOff,
+    RetryPolicyResetHeader,
+    RetryPolicyResetHeaderFormat,
+    RetryPolicyRetryBackOff,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    RouteMatchConnectMatcher,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from sidecar.bootstrap.messages import packed, seconds
+from sidecar.bootstrap.replies import NO_UPGRADES, NOT_FOUND, body
+from sidecar.settings import Provider, Settings
+
+# Nothing of these has reached a provider that could bill it.
+_UNBILLED = ("connect-failure", "refused-stream", "reset-before-request")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def cluster_name(provider: Provider) -> str:
+    """The cluster of a provider."""
+    return f"provider-{provider.name}"
+
+
+def port(provider: Provider) -> int:
+    """The TCP port of a provider."""
+    url = urlsplit(provider.base_url)
+    return url.port or _DEFAULT_PORTS[url.scheme]
+
+
+def routes(settings: Settings) -> RouteConfiguration:
+    """The one virtual host."""
+    table = [_provider(provider, settings.limits.max_request_bytes) for provider in settings.providers]
+    # CONNECT has no path, so no other route matches it.
+    connect = _answer("connect", RouteMatch(connect_matcher=RouteMatchConnectMatcher()), 426, NO_UPGRADES)
+    nowhere = _answer("nowhere", RouteMatch(prefix="/"), 404, NOT_FOUND)
+    host = VirtualHost(name="aibridge", domains=["*"], routes=[connect, *table, nowhere])
+    return RouteConfiguration(name="aibridge", virtual_hosts=[host])
+
+
+def _provider(provider: Provider, max_request_bytes: int) -> Route:
+    return Route(
+        name=provider.name,
+        match=RouteMatch(prefix=f"/{provider.name}/v1/"),
+        route=RouteAction(
+            cluster=cluster_name(provider),
+            prefix_rewrite=f"{urlsplit(provider.base_url).path}/",
+            host_rewrite_literal=_authority(provider),
+            # A stream may take its time; for the others the sidecar says in a header how long they may take.
+            timeout=seconds(0),
+            retry_policy=_retries(provider) if provider.max_retries else None,
+        ),
+        request_body_buffer_limit=max_request_bytes,
+    )
+
+
+def _authority(provider: Provider) -> str:
+    host = f"[{provider.host}]" if ":" in provider.host else provider.host
+    url = urlsplit(provider.base_url)
+    return host if port(provider) == _DEFAULT_PORTS[url.scheme] else f"{host}:{url.port}"
+
+
+def _retries(provider: Provider) -> RetryPolicy:
+    codes = [int(entry) for entry in provider.retry_on if entry != "5xx"]
+    conditions = [*_UNBILLED, *(["retriable-status-codes"] if codes else [])]
+    # Envoy's own `5xx` also retries time-outs and resets, after which a provider may have billed.
+    server_errors = [HeaderMatcher(name=":status", string_match=StringMatcher(prefix="5"))]
+    return RetryPolicy(
+        retry_on=",".join([*conditions, *(["retriable-headers"] if "5xx" in provider.retry_on else [])]),
+        num_retries=provider.max_retries,
+        retriable_status_codes=codes,
+        retriable_headers=server_errors if "5xx" in provider.retry_on else [],
+        retry_back_off=RetryPolicyRetryBackOff(base_interval=seconds(0.25), max_interval=seconds(8)),
+        rate_limited_retry_back_off=_retry_after() if provider.retry_on else None,
+    )
+
+
+def _retry_after() -> RetryPolicyRateLimitedRetryBackOff:
+    # What asks for more than the maximum is retried after the usual back-off, that is too soon; so the maximum is a
+    # day, and the request's time-out ends the wait.
+    return RetryPolicyRateLimitedRetryBackOff(
+        reset_headers=[RetryPolicyResetHeader(name="retry-after", format=RetryPolicyResetHeaderFormat.SECONDS)],
+        max_interval=seconds(86_400),
+    )
+
+
+def _answer(name: str, match: RouteMatch, status: int, message: str) -> Route:
+    """What Envoy answers by itself, without asking the sidecar."""
+    return Route(
+        name=name,
+        match=match,
+        direct_response=DirectResponseAction(status=status, body=DataSource(inline_string=body(str(status), message))),
+        response_headers_to_add=[_overwrite("content-type", "application/json")],
+        typed_per_filter_config=dict(_off("ext_proc", "rbac")),
+    )
+
+
+def _off(*names: str) -> Iterator[tuple[str, Any]]:
+    for name in names:
+        yield f"envoy.filters.http.{name}", packed(FilterConfig(disabled=True))
+
+
+def _overwrite(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )

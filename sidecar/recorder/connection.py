@@ -1,0 +1,51 @@
+"""How the journal's file is opened by those who must start or run fast: the standard library's driver, nothing else."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sidecar.core.errors import JournalUnavailable
+
+REVISION = "0001"  # the schema that this version reads and writes: the newest of migrations/versions
+BUSY = 0.2  # seconds that SQLite waits for a lock by itself, before the writer hears of it
+WAL_LIMIT = 67_108_864  # bytes that the -wal file keeps after a checkpoint, however far a slow reader let it grow
+
+
+def uri(database: Path, mode: str) -> str:
+    """SQLite's name for the file; `mode` is `ro` or `rw`, so that opening never creates an empty one."""
+    return f"{database.absolute().as_uri()}?mode={mode}"
+
+
+def unavailable(database: Path, reason: object) -> JournalUnavailable:
+    """One line for the operator: which file, and why not."""
+    return JournalUnavailable(f"journal {database}: {reason}")
+
+
+def connect(database: Path, *, busy: float = BUSY) -> sqlite3.Connection:
+    """A connection for writing: no implicit transactions, a commit returns once it is on the disk.
+
+    May be handed from one thread to another, but not shared. Raises `sqlite3.Error`.
+    """
+    connection = sqlite3.connect(
+        uri(database, "rw"), uri=True, timeout=busy, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+    return connection
+
+
+def check(database: Path) -> None:
+    """Raises `JournalUnavailable` unless the file is a journal with the schema that we know."""
+    if not database.is_file():
+        raise unavailable(database, "there is no such file")
+    try:
+        with closing(sqlite3.connect(uri(database, "ro"), uri=True)) as connection:
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise unavailable(database, _reason(error)) from error
+    if found is None or found[0] != REVISION:
+        raise unavailable(database, f"its schema is not {REVISION}; start this version of the sidecar on it first")
+
+
+def _reason(error: sqlite3.DatabaseError) -> str:
+    return "not a journal of ours" if "no such table" in str(error) else str(error)

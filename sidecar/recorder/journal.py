@@ -1,0 +1,168 @@
+"""The durable journal: records go in on the event loop, one thread commits whatever has gathered, the loop hears of it.
+
+    event loop ── submit ──▶ queue ──▶ thread ── one transaction ──▶ SQLite (WAL, synchronous=FULL)
+        ▲                                 │
+        └── futures, one call a commit ───┘
+
+While a commit waits for the disk the next batch gathers: under load many requests share one fdatasync, and an idle
+journal costs nothing.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+import structlog
+
+from sidecar.core.records import Forwarded, Passed, Record
+from sidecar.recorder.connection import check, unavailable
+from sidecar.recorder.rows import Row, Stored, row
+from sidecar.recorder.transaction import UNFIT
+from sidecar.recorder.writer import GaveUp, Writer
+
+log = structlog.get_logger()
+
+BATCH = 1000  # submissions in one transaction: after an outage the first acknowledgements do not wait for the last row
+RESPITE = 0.5  # seconds between the end of a thread and its successor
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Records that were handed in together, each with the id its row would have."""
+
+    records: tuple[tuple[Stored, str], ...]
+    durable: asyncio.Future[float]
+
+
+class Journal:
+    """Where one worker's records become durable. `submit` belongs to the event loop, the rest to whoever owns it."""
+
+    def __init__(self, database: Path, *, worker: str, new_id: Callable[[], str], now: Callable[[], float]) -> None:
+        """`worker` owns the rows. `new_id` is called on the loop; `now` (seconds since the epoch) on the thread too."""
+        self._database = database
+        self._worker = worker
+        self._new_id = new_id
+        self._now = now
+        self._queue: SimpleQueue[Submission | None] = SimpleQueue()
+        self._batch: list[Submission] = []
+        self._submitted = self._settled = 0  # each has one writer: the loop, the thread
+        self._last = False
+        self._give_up = threading.Event()
+        self._done = threading.Event()
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Starts the thread; acknowledgements go to `loop`. The file must have been migrated.
+
+        Raises `JournalUnavailable`.
+        """
+        check(self._database)
+        try:
+            self._writer = Writer(self._database)
+        except sqlite3.Error as error:
+            raise unavailable(self._database, error) from error
+        self._loop = loop
+        self._begin()
+
+    @property
+    def pending(self) -> int:
+        """Records that were submitted and are not yet on the disk."""
+        return self._submitted - self._settled
+
+    @property
+    def commits(self) -> int:
+        """Transactions so far."""
+        return self._writer.commits
+
+    def submit(self, records: Sequence[Record]) -> asyncio.Future[float]:
+        """Queues the records, in order, and returns at once. Never raises.
+
+        The future gets the time of the commit that made them durable. It stays open while they are not, for ever if
+        one of them had to be left out because no database could hold it: wait with a bound. It may be cancelled; the
+        records stay.
+        """
+        future: asyncio.Future[float] = self._loop.create_future()
+        stored = tuple((record, self._new_id()) for record in records if not isinstance(record, Forwarded | Passed))
+        if stored:
+            self._submitted += len(stored)
+            self._queue.put(Submission(stored, future))
+        else:
+            future.set_result(self._now())
+        return future
+
+    def close(self, timeout: float) -> int:
+        """Writes what is queued and ends the thread; returns how many records are not written after `timeout` seconds.
+
+        Blocks, on whatever thread. What is submitted afterwards is not written.
+        """
+        self._queue.put(None)
+        self._done.wait(timeout)
+        self._give_up.set()
+        return self.pending
+
+    def _begin(self) -> None:
+        threading.Thread(target=self._run, name="journal", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while self._batch or not self._last:
+                self._batch = self._batch or self._gathered()
+                if self._batch:
+                    self._keep(self._batch)
+            self._finish()
+        except GaveUp:
+            self._finish()
+        finally:
+            # Whatever nobody thought of: its traceback is reported as any thread's, a successor takes the same batch.
+            if not self._done.is_set() and not self._give_up.wait(RESPITE):
+                self._begin()
+
+    def _finish(self) -> None:
+        self._writer.close()
+        self._done.set()
+
+    def _gathered(self) -> list[Submission]:
+        found = [self._queue.get()]
+        while len(found) < BATCH and not self._queue.empty():
+            found.append(self._queue.get())
+        batch = [submission for submission in found if submission]
+        self._last = self._last or len(batch) < len(found)
+        return batch
+
+    def _keep(self, batch: Sequence[Submission]) -> None:
+        rows, unfit = self._rows(batch)
+        unfit += self._writer.keep(rows, self._give_up)
+        at = self._now()
+        self._settled += sum(len(submission.records) for submission in batch)
+        self._batch = []
+        lost = {id(record) for record in unfit}
+        whole = [one.durable for one in batch if lost.isdisjoint(id(record) for record, _ in one.records)]
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_acknowledge, whole, at)
+        for record in unfit:
+            log.error("record left out, no row can hold it", type=type(record).__name__, interception=_owner(record))
+
+    def _rows(self, batch: Sequence[Submission]) -> tuple[list[Row], list[Stored]]:
+        rows: list[Row] = []
+        unfit: list[Stored] = []
+        for submission in batch:
+            for record, row_id in submission.records:
+                try:
+                    rows.append(row(record, row_id, self._worker))
+                except UNFIT:
+                    unfit.append(record)
+        return rows, unfit
+
+
+def _owner(record: object) -> str:
+    return str(getattr(record, "interception", ""))
+
+
+def _acknowledge(futures: Sequence[asyncio.Future[float]], at: float) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(at)

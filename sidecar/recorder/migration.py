@@ -1,0 +1,111 @@
+"""The journal's file, made and brought to the newest schema.
+
+Nothing else imports Alembic, which takes its time: a start needs it once, a worker never.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, NullPool, create_engine, inspect
+from sqlalchemy.exc import DBAPIError
+
+from sidecar.recorder.connection import connect, unavailable
+
+PATIENCE = 10.0  # seconds that a start waits for another process's transaction
+PRIVATE = 0o600
+
+
+def migrate(database: Path, *, patience: float = PATIENCE) -> None:
+    """Afterwards the file is there, the owner's alone, in WAL mode, with the newest schema. Several may try at once.
+
+    A missing directory is made, the owner's alone. `patience`: seconds to wait for a locked database. Raises
+    `JournalUnavailable`, and then no table was changed.
+    """
+    try:
+        _make(database)
+        with _alone(database.parent), _connected(database, patience) as connection:
+            _write_ahead(connection, database)
+            _upgrade(connection, database)
+    except DBAPIError as error:
+        raise unavailable(database, error.orig) from error
+    except sqlite3.Error as error:
+        raise unavailable(database, error) from error
+    except OSError as error:
+        raise unavailable(database, error.strerror) from error
+
+
+def _make(database: Path) -> None:
+    for directory in reversed(database.absolute().parents):
+        if not directory.exists():
+            directory.mkdir(mode=0o700, exist_ok=True)
+    try:
+        # Never opened like this when it exists: closing the descriptor would release SQLite's locks in this process.
+        descriptor = os.open(database, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, PRIVATE)
+    except FileExistsError:
+        _close_to_others(database)
+    else:
+        os.fchmod(descriptor, PRIVATE)  # the umask may have taken from it
+        os.close(descriptor)
+
+
+def _close_to_others(database: Path) -> None:
+    if not database.is_file():
+        raise unavailable(database, "it is not a regular file")
+    for path in (database, Path(f"{database}-wal"), Path(f"{database}-shm")):
+        if path.exists() and path.stat().st_mode & 0o077:
+            path.chmod(PRIVATE)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    # SQLite's own lock does not cover the change to WAL. Waiting has no bound of its own: who holds the lock has one.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _connected(database: Path, patience: float) -> Iterator[Connection]:
+    with closing(connect(database, busy=patience)) as raw:
+        engine = create_engine("sqlite://", creator=lambda: raw, poolclass=NullPool)
+        with engine.connect() as connection:
+            yield connection
+
+
+def _write_ahead(connection: Connection, database: Path) -> None:
+    mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar_one()
+    if mode != "wal":
+        raise unavailable(database, f"its file system offers journal mode {mode}, not WAL")
+
+
+def _upgrade(connection: Connection, database: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", "sidecar.recorder:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current == scripts.get_current_head():
+        return
+    _known(connection, scripts, current, database)
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    command.upgrade(config, "head")
+    connection.commit()
+
+
+def _known(connection: Connection, scripts: ScriptDirectory, current: str | None, database: Path) -> None:
+    if current is None and inspect(connection).get_table_names():
+        raise unavailable(database, "it is another program's database")
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise unavailable(database, f"its schema {current} is newer than this version of the sidecar")

@@ -1,0 +1,1 @@
+"""A revision that has been released is never changed."""

@@ -1,0 +1,150 @@
+"""The five tables, the same in SQLite and PostgreSQL.
+
+No foreign keys: a record that had to be left out must not take with it what belongs to it, and a sink may receive a
+batch in any order. The ids tie the rows together.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime: `timestamptz` where there is one, in SQLite text of one width, so that its order is time's."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime] | TypeEngine[str]:
+        """The column's type in this database."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(DateTime(timezone=True))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
+        """Towards the database."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).strftime(FORMAT)
+
+    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """From the database."""
+        return datetime.strptime(value, FORMAT).replace(tzinfo=UTC) if isinstance(value, str) else value
+
+
+metadata = MetaData()
+Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+interceptions = Table(
+    "interceptions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("initiator_id", Text, nullable=False),
+    Column("actor_metadata", Document, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("provider_name", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("streaming", Boolean, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("client_session_id", Text),
+    Column("user_agent", Text),
+    Column("correlating_tool_call_id", Text),
+    Column("credential_kind", Text, nullable=False),
+    Column("credential_hint", Text, nullable=False),
+    Column("request_path", Text, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("status", Text),
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("http_status", Integer),
+    Column("request_id", Text),
+    Column("provider_request_id", Text),
+    Column("worker", Text, nullable=False),
+    Column("open_prompt", Text),
+)
+Index("ix_interceptions_started_at", interceptions.c.started_at)
+Index("ix_interceptions_initiator_id_started_at", interceptions.c.initiator_id, interceptions.c.started_at)
+Index("ix_interceptions_request_id", interceptions.c.request_id)
+Index("ix_interceptions_client_session_id", interceptions.c.client_session_id)
+Index(
+    "ix_interceptions_worker_open",
+    interceptions.c.worker,
+    sqlite_where=interceptions.c.ended_at.is_(None),
+    postgresql_where=interceptions.c.ended_at.is_(None),
+)
+
+token_usages = Table(
+    "token_usages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("interception_id", Text, nullable=False),
+    Column("msg_id", Text, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_input_tokens", BigInteger, nullable=False),
+    Column("cache_write_input_tokens", BigInteger, nullable=False),
+    Column("extra", Document, nullable=False),
+    Column("provider_model", Text),
+    Column("service_tier", Text),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_token_usages_interception_id", "interception_id"),
+)
+
+user_prompts = Table(
+    "user_prompts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("interception_id", Text, nullable=False),
+    Column("msg_id", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_user_prompts_interception_id", "interception_id"),
+)
+
+tool_usages = Table(
+    "tool_usages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("interception_id", Text, nullable=False),
+    Column("msg_id", Text, nullable=False),
+    Column("item_id", Text),
+    Column("tool_call_id", Text),
+    Column("kind", Text, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("input", Text),
+    Column("server_url", Text),
+    Column("injected", Boolean, nullable=False),
+    Column("invocation_error", Text),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_tool_usages_interception_id", "interception_id"),
+)
+
+model_thoughts = Table(
+    "model_thoughts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("interception_id", Text, nullable=False),
+    Column("msg_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_model_thoughts_interception_id", "interception_id"),
+)

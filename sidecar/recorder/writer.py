@@ -1,0 +1,81 @@
+"""The journal's file under one writer's hand, which does not let go of a record because the disk is in trouble."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from sidecar.recorder.connection import connect
+from sidecar.recorder.rows import Row, Stored
+from sidecar.recorder.transaction import TROUBLE, commit
+
+log = structlog.get_logger()
+
+# Seconds between two tries: a lock is mostly gone at once, and who waits for a start waits two seconds at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+
+
+class GaveUp(Exception):
+    """The writer was told to stop while the disk was in trouble."""
+
+
+class Writer:
+    """Used by one thread at a time."""
+
+    def __init__(self, database: Path) -> None:
+        """Raises `sqlite3.Error` when the file cannot be opened."""
+        self.commits = 0
+        self._database = database
+        self._connection = connect(database)
+        self._stalled = False
+
+    def keep(self, rows: Sequence[Row], stop: threading.Event) -> list[Stored]:
+        """Writes the rows durably, however long it takes; returns the records that no database could hold.
+
+        Raises `GaveUp` when `stop` is set while they cannot be written.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                rejected = commit(self._connection, rows)
+            except TROUBLE as error:
+                self._trouble(error, len(rows))
+                if stop.wait(pause):
+                    raise GaveUp from error
+                self._mend(error)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self.commits += 1
+                self._over()
+                return rejected
+
+    def close(self) -> None:
+        """As the last one on this file, also brings the write-ahead log into it."""
+        with suppress(*TROUBLE):
+            self._connection.close()
+
+    def _trouble(self, error: BaseException, rows: int) -> None:
+        if not self._stalled:
+            self._stalled = True
+            log.warning("journal stalled, records are kept and tried again", reason=_name(error), records=rows)
+
+    def _over(self) -> None:
+        if self._stalled:
+            self._stalled = False
+            log.warning("journal writes again, nothing was lost")
+
+    def _mend(self, error: BaseException) -> None:
+        """After anything worse than a lock a fresh connection: the old one may remember what is true no longer."""
+        if _name(error) == "SQLITE_BUSY":
+            return
+        with suppress(*TROUBLE):
+            fresh = connect(self._database)
+            self.close()
+            self._connection = fresh
+
+
+def _name(error: BaseException) -> str:
+    # SQLite's own word for it, or the class: texts of errors may quote values.
+    return str(getattr(error, "sqlite_errorname", type(error).__name__))
