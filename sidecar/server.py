@@ -18,7 +18,7 @@ from grpc import aio
 from sidecar import wire
 from sidecar.core.admission import length
 from sidecar.core.errors import SidecarError, UnfitProxy
-from sidecar.core.events import Headers, Recorded
+from sidecar.core.events import Body, Headers, Recorded
 from sidecar.core.interception import Interception
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Policy
@@ -134,6 +134,9 @@ class Stream:
         """What to tell Envoy, once the records are as safe as they must be."""
         shared = self._shared
         event = wire.decode(message, shared.now())
+        if isinstance(event, Body) and interception.is_packed(event):
+            # The decoders let go of the interpreter's lock.
+            event = await asyncio.to_thread(interception.unpacked, event)
         step = interception.receive(event)
         if interception.phase is not Phase.REQUEST:
             self._release()

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
+from sidecar.core.errors import SidecarError
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -40,12 +42,16 @@ class Headers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """Bytes of a body; `end` when Envoy says that they are the last."""
+    """Bytes of a body; `end` when Envoy says that they are the last.
+
+    `plain`: the whole request as JSON text, where it was unpacked beforehand (`Interception.unpacked`).
+    """
 
     side: Side
     at: float
     data: bytes
     end: bool = False
+    plain: bytes | SidecarError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from sidecar.core import clients, phases, requests
 from sidecar.core.admission import Admitted, admit
+from sidecar.core.errors import SidecarError
 from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
 from sidecar.core.headers import changes
 from sidecar.core.phases import Phase, Sign
@@ -33,6 +34,7 @@ _CUT = {
     ErrorType.REJECTED: "the request could not be processed",
 }
 _TELLING = 8  # characters of a key that would give it away
+_LONG = 65_536  # bytes: decoding this many, however made, takes about 10 ms
 _ECHOED = 65_536  # bytes in one chunk handed back; a proxy's gRPC client takes at least that much
 
 
@@ -74,6 +76,26 @@ class Interception:
                 return self._observed(event)
             case Headers() | Body() | Trailers():
                 return Step(replies=self._acks(event))
+
+    def is_packed(self, event: Event) -> bool:
+        """Whether `event` brings a request's body that may take long to decode, and is worth a thread of its own."""
+        return (
+            self.phase is Phase.REQUEST
+            and isinstance(event, Body)
+            and (event.end or not self._duplex)
+            and self._held + len(event.data) > _LONG
+            and self._request.headers.first("content-encoding") is not None
+        )
+
+    def unpacked(self, event: Body) -> Body:
+        """Return `event` with the body that it completes decoded. Pure: it may run in another thread."""
+        body = b"".join((*self._body, event.data))
+        try:
+            return replace(
+                event, plain=requests.payload(self._request.headers, body, self._policy.bounds.request_bytes)
+            )
+        except requests.Unreadable as error:
+            return replace(event, plain=error)
 
     def read(self) -> None:
         """Read what was let go unread, once the replies are on their way. Nothing is lost when it is not called."""
@@ -128,9 +150,13 @@ class Interception:
         """The request is here, all of it; `last` brought its end."""
         body = b"".join(self._body)
         self._body.clear()
-        bounds, headers = self._policy.bounds, self._request.headers
+        plain = last.plain if isinstance(last, Body) else None
         try:
-            request = requests.read(requests.payload(headers, body, bounds.request_bytes), bounds.recorded_bytes)
+            if isinstance(plain, SidecarError):
+                raise plain
+            if plain is None:
+                plain = requests.payload(self._request.headers, body, self._policy.bounds.request_bytes)
+            request = requests.read(plain, self._policy.bounds.recorded_bytes)
         except requests.Unreadable as error:
             return self.refuse(refusal(error.status, str(error)))
         self._background = request.background
