@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -24,12 +24,14 @@ from sidecar.core.phases import Phase
 from sidecar.core.policy import Policy
 from sidecar.core.records import ErrorType, Record
 from sidecar.core.refusals import INTERNAL, OVERLOADED
-from sidecar.core.replies import Wait
+from sidecar.core.replies import Step, Wait
 from sidecar.pulse import Pulse
 from sidecar.telemetry.traces import NoTraces, Trace, Traces
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+Q = ParamSpec("Q")
 Method: TypeAlias = "grpc.RpcMethodHandler[wire.Message, bytes]"
 Context: TypeAlias = "aio.ServicerContext[wire.Message, bytes]"
 
@@ -102,22 +104,45 @@ class Stream:
 
     async def answer(self, message: wire.Message) -> None:
         """Answer one message, whatever it is."""
-        try:
-            if self._interception is None:
-                self._interception = self._begin(message)
-            replies = await self._replies(self._interception, message)
-        except Exception as error:  # noqa: BLE001 - the one place: what nobody thought of must not cost anybody a byte
-            replies = self._despite(error, message)
-        for reply in replies:
+        for reply in await self._replies(message):
             await self._write(reply)
         if self._interception is not None:
-            self._interception.read()
+            self._attempt(self._interception.read)
 
     def close(self) -> None:
         """Nothing more will come: end what was not ended. Plain, so that it runs however the stream went."""
         self._release()
-        if self._interception is not None:
-            self._keep(self._interception.close(self._shared.now(), self._why()))
+        if self._interception is None:
+            return
+        ended = None
+        while ended is None:  # at most twice: an attempt that fails gives the reading up
+            ended = self._attempt(self._interception.close, self._shared.now(), self._why())
+        if ended:
+            self._keep(ended)
+
+    async def _replies(self, message: wire.Message) -> Sequence[bytes]:
+        """What to tell Envoy, once the records are as safe as they must be."""
+        event = self._attempt(self._event, message)
+        interception = self._interception
+        if interception is None or event is None:
+            return self._despite(message)
+        step = await self._step(interception, event)
+        while step is not None and step.wait is Wait.START:
+            durable = await self._safe(step.records, self._shared.start_timeout)
+            step = self._attempt(interception.receive, Recorded(at=self._shared.now(), durable=durable))
+        return self._despite(message) if step is None else await self._told(interception, step)
+
+    async def _step(self, interception: Interception, event: wire.Event) -> Step | None:
+        if interception.phase is Phase.REQUEST and isinstance(event, Body) and interception.is_packed(event):
+            # The decoders let go of the interpreter's lock.
+            unpacked = await asyncio.to_thread(self._attempt, interception.unpacked, event)
+            return unpacked and self._attempt(self._received, interception, unpacked)
+        return self._attempt(self._received, interception, event)
+
+    def _event(self, message: wire.Message) -> wire.Event:
+        if self._interception is None:
+            self._interception = self._begin(message)
+        return wire.decode(message, self._shared.now())
 
     def _begin(self, message: wire.Message) -> Interception:
         shared = self._shared
@@ -130,37 +155,42 @@ class Stream:
             self._trace = shared.traces.begin(told.get("traceparent"), told.get("tracestate"))
         return Interception(id=shared.new_id(), policy=shared.policy, duplex=self._duplex)
 
-    async def _replies(self, interception: Interception, message: wire.Message) -> Sequence[bytes]:
-        """What to tell Envoy, once the records are as safe as they must be."""
-        shared = self._shared
-        event = wire.decode(message, shared.now())
-        if isinstance(event, Body) and interception.is_packed(event):
-            # The decoders let go of the interpreter's lock.
-            event = await asyncio.to_thread(interception.unpacked, event)
+    def _received(self, interception: Interception, event: wire.Event) -> Step:
         step = interception.receive(event)
         if interception.phase is not Phase.REQUEST:
             self._release()
         elif isinstance(event, Headers) and not self._reserve(length(event)):
-            step = interception.refuse(OVERLOADED)
-        while step.wait is Wait.START:
-            durable = await self._safe(step.records, shared.start_timeout)
-            step = interception.receive(Recorded(at=shared.now(), durable=durable))
-        if step.wait is Wait.END and not await self._safe(step.records, shared.end_timeout):
-            shared.let_go += 1
-            log.warning("response let go before its records were safe", interception=interception.id)
-        elif step.wait is Wait.NOTHING and step.records:
-            self._keep(step.records)
-        return [wire.encode(reply, verdict=shared.verdict, duplex=self._duplex) for reply in step.replies]
+            return interception.refuse(OVERLOADED)
+        return step
 
-    def _despite(self, error: Exception, message: wire.Message) -> Sequence[bytes]:
+    async def _told(self, interception: Interception, step: Step) -> Sequence[bytes]:
+        if step.wait is Wait.END:
+            if not await self._safe(step.records, self._shared.end_timeout):
+                self._shared.let_go += 1
+                log.warning("response let go before its records were safe", interception=interception.id)
+        elif step.records:
+            self._keep(step.records)
+        return [wire.encode(reply, verdict=self._shared.verdict, duplex=self._duplex) for reply in step.replies]
+
+    def _despite(self, message: wire.Message) -> Sequence[bytes]:
         """What to tell Envoy when reading failed: a request is refused, a response goes on without us."""
         interception = self._interception
-        log.error("message not understood", interception=interception and interception.id, error=_described(error))
         if wire.is_response(message) or (interception is not None and interception.phase not in _UNDECIDED):
             return [wire.acknowledged(message, duplex=self._duplex)]
         if interception is not None:
             self._keep(interception.close(self._shared.now(), ErrorType.REJECTED))
         return [wire.encode(INTERNAL, verdict=self._shared.verdict)]
+
+    def _attempt(self, work: Callable[Q, T], *args: Q.args, **kwargs: Q.kwargs) -> T | None:
+        """What `work` gives; None when it fails, as nobody foresaw: it must not cost anybody a byte."""
+        try:
+            return work(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the one place
+            interception = self._interception
+            log.error("not understood", interception=interception and interception.id, error=_described(error))  # noqa: TRY400 - a trace may hold content
+            if interception is not None:
+                interception.give_up()
+            return None
 
     async def _safe(self, records: Sequence[Record], bound: float) -> bool:
         """Whether `records` were committed within `bound` seconds. They are kept either way."""

@@ -28,7 +28,6 @@ from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Refuse, Repl
 NAMESPACE: Final = "aibridge.verdict"  # of the dynamic metadata that RBAC demands and the access log shows
 DETAILS: Final = "aibridge_refused"  # response.code_details of our own answers; local replies leave them alone
 _ATTRIBUTES = "envoy.filters.http.ext_proc"
-_SIDES = {"request": Side.REQUEST, "response": Side.RESPONSE}
 # Compared by Envoy with `allowed_override_modes` as a whole: every field stands on both sides.
 _HEADERS_ALONE = ProcessingMode(
     request_header_mode=ProcessingMode.SEND,
@@ -40,23 +39,30 @@ _HEADERS_ALONE = ProcessingMode(
 )
 
 Message = ProcessingRequest
+Event = Headers | Body | Trailers
+_KINDS: dict[str, tuple[type[Event], Side]] = {
+    f"{side.value}_{name}": (kind, side)
+    for side in Side
+    for name, kind in (("headers", Headers), ("body", Body), ("trailers", Trailers))
+}
 parse: Final[Callable[[bytes], ProcessingRequest]] = ProcessingRequest.FromString
 
 
-def decode(message: ProcessingRequest, at: float) -> Headers | Body | Trailers:
+def decode(message: ProcessingRequest, at: float) -> Event:
     """Return what `message` tells. Raises OutOfOrder for one that tells nothing we know."""
     told = message.WhichOneof("request")
     if told is None:
         msg = "a message of an unknown kind"
         raise OutOfOrder(msg)
-    name, part = told.split("_")
-    side, value = _SIDES[name], getattr(message, told)
-    if part == "body":
-        return Body(side=side, at=at, data=value.body, end=value.end_of_stream)
-    if part == "trailers":
+    kind, side = _KINDS[told]
+    if kind is Body:
+        part = getattr(message, told)
+        return Body(side=side, at=at, data=part.body, end=part.end_of_stream)
+    if kind is Trailers:
         return Trailers(side=side, at=at)
+    part = getattr(message, told)
     return Headers(
-        side=side, at=at, pairs=_pairs(value.headers), end=value.end_of_stream, attributes=_attributes(message)
+        side=side, at=at, pairs=_pairs(part.headers), end=part.end_of_stream, attributes=_attributes(message)
     )
 
 

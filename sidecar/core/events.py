@@ -13,6 +13,8 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 class Side(Enum):
     """Whose bytes: the client's request, or the provider's response."""
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is Python, and this is looked up per chunk
+
     REQUEST = "request"
     RESPONSE = "response"
 

@@ -14,7 +14,7 @@ from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
 from sidecar.core.headers import changes
 from sidecar.core.phases import Phase, Sign
 from sidecar.core.policy import Policy
-from sidecar.core.reading import Reading, Unread, number
+from sidecar.core.reading import UNREAD, Reading, Unread, number
 from sidecar.core.records import Ended, ErrorType, Failure, Forwarded, Passed, Prompt, Record, Started
 from sidecar.core.refusals import BACKGROUND, NOT_RECORDED, TOO_LARGE, refusal
 from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Refuse, Reply, Step, Wait
@@ -35,6 +35,11 @@ _CUT = {
 }
 _TELLING = 8  # characters of a key that would give it away
 _LONG = 65_536  # bytes: decoding this many, however made, takes about 10 ms
+_PASSED_ON = {
+    (kind, side): Step(replies=(Ack(side=side, part=part),))
+    for kind, part in ((Headers, Part.HEADERS), (Body, Part.BODY), (Trailers, Part.TRAILERS))
+    for side in Side
+}
 _ECHOED = 65_536  # bytes in one chunk handed back; a proxy's gRPC client takes at least that much
 
 
@@ -63,19 +68,13 @@ class Interception:
         """
         happened = phases.sign(event)
         self._turn(happened)
-        match event:
-            case Recorded():
-                return self._decided(event)
-            case Headers() if happened is Sign.REQUEST_HEADERS:
-                return self._opened(event)
-            case Body() | Trailers() if self.phase is Phase.REQUEST:
-                return self._gathered(event)
-            case Headers() if self.phase is Phase.RESPONSE:
-                return self._answered(event)
-            case Body() | Trailers() if self.phase is Phase.RESPONSE and event.side is Side.RESPONSE:
-                return self._observed(event)
-            case Headers() | Body() | Trailers():
-                return Step(replies=self._acks(event))
+        if isinstance(event, Recorded):
+            return self._decided(event)
+        if self.phase is Phase.RESPONSE and event.side is Side.RESPONSE:
+            return self._answered(event) if isinstance(event, Headers) else self._observed(event)
+        if self.phase is Phase.REQUEST:
+            return self._opened(event) if isinstance(event, Headers) else self._gathered(event)
+        return self._passed_on(event)
 
     def is_packed(self, event: Event) -> bool:
         """Whether `event` brings a request's body that may take long to decode, and is worth a thread of its own."""
@@ -99,8 +98,11 @@ class Interception:
 
     def read(self) -> None:
         """Read what was let go unread, once the replies are on their way. Nothing is lost when it is not called."""
-        if self.phase is Phase.RESPONSE:
-            self._reading.read()
+        self._reading.read()
+
+    def give_up(self) -> None:
+        """Read no further: it failed. What was found before is lost, the end will say `unread`."""
+        self._reading = Unread(UNREAD)
 
     def refuse(self, reply: Refuse) -> Step:
         """Refuse a request that was admitted, before its body was read."""
@@ -110,13 +112,12 @@ class Interception:
 
     def close(self, at: float, why: ErrorType = ErrorType.DISCONNECTED) -> tuple[Record, ...]:
         """Nothing more will come. Safe to call twice: only the first call, of what had not ended, has records."""
-        before = self.phase
+        records: tuple[Record, ...] = ()
+        if self.phase not in _UNDECIDED:
+            cut = Failure(type=why, message=_CUT[why])
+            records = (self._passed(at),) if self._started is None else tuple(self._ending(at, cut))
         self._turn(Sign.ENDED)
-        if before in _UNDECIDED:
-            return ()
-        if self._started is None:
-            return (self._passed(at),)
-        return tuple(self._ending(at, Failure(type=why, message=_CUT[why])))
+        return records
 
     def _turn(self, happened: Sign) -> None:
         self.phase = phases.after(self.phase, happened)
@@ -133,7 +134,7 @@ class Interception:
             return Step(replies=(self._forward(Part.HEADERS, Observe.HEADERS),))
         if headers.end:
             return self._whole(headers)
-        return Step(replies=() if self._duplex else self._acks(headers))
+        return Step() if self._duplex else self._passed_on(headers)
 
     def _gathered(self, event: Body | Trailers) -> Step:
         if isinstance(event, Body):
@@ -171,7 +172,7 @@ class Interception:
             return (self._forward(Part.BODY, Observe.ALL, streaming=streaming),)
         head = self._forward(Part.HEADERS, Observe.ALL, streaming=streaming)
         echoes = _echoes(Body(side=Side.REQUEST, at=last.at, data=body, end=isinstance(last, Body)))
-        return (head, *echoes, *(self._acks(last) if isinstance(last, Trailers) else ()))
+        return (head, *echoes, *(self._passed_on(last).replies if isinstance(last, Trailers) else ()))
 
     def _start(self, request: requests.Request, read_at: float) -> Started:
         headers, route, credential = self._request.headers, self._request.route, self._request.credential
@@ -242,14 +243,14 @@ class Interception:
         self._provider_request_id = _clean(headers.first("x-request-id"))
         details = headers.attributes.get("response.code_details", _FROM_PROVIDER)
         if self._started is None:
-            return Step(replies=self._acks(headers), records=self.close(headers.at))
+            return replace(self._passed_on(headers), records=self.close(headers.at))
         if details != _FROM_PROVIDER:
             return self._end(headers, _made_by_envoy(self._status, details))
         answer = Answer(
             interception=self.id, recorded_bytes=self._policy.bounds.recorded_bytes, is_credential=self._is_credential
         )
         self._reading = Reading(headers, answer, self._policy.bounds)
-        return self._end(headers) if headers.end else Step(replies=self._acks(headers))
+        return self._end(headers) if headers.end else self._passed_on(headers)
 
     def _observed(self, event: Body | Trailers) -> Step:
         """A body's chunk, or the trailers: read along, and let go at once unless it may be the end."""
@@ -263,12 +264,13 @@ class Interception:
             self._reading.read()
             if self._reading.has_ended():
                 return self._end(event)
-        return Step(replies=self._acks(event))
+        return self._passed_on(event)
 
     def _end(self, event: Headers | Body | Trailers, cut: Failure | None = None) -> Step:
-        replies = self._acks(event)
+        records = tuple(self._ending(event.at, cut))
+        step = replace(self._passed_on(event), records=records, wait=Wait.END)
         self._turn(Sign.ENDED)
-        return Step(replies=replies, records=tuple(self._ending(event.at, cut)), wait=Wait.END)
+        return step
 
     def _ending(self, at: float, cut: Failure | None) -> Iterator[Record]:
         """Everything that is left to say, the end last. `cut`: why the response did not reach its own end."""
@@ -306,16 +308,10 @@ class Interception:
 
     # Replies that change nothing
 
-    def _acks(self, event: Headers | Body | Trailers) -> tuple[Reply, ...]:
-        match event:
-            case Headers():
-                return (Ack(side=event.side, part=Part.HEADERS),)
-            case Body() if self._duplex:
-                return _echoes(event)
-            case Body():
-                return (Ack(side=event.side, part=Part.BODY),)
-            case Trailers():
-                return (Ack(side=event.side, part=Part.TRAILERS),)
+    def _passed_on(self, event: Headers | Body | Trailers) -> Step:
+        if self._duplex and isinstance(event, Body):
+            return Step(replies=_echoes(event))
+        return _PASSED_ON[type(event), event.side]
 
 
 def _echoes(body: Body) -> tuple[Reply, ...]:

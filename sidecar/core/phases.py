@@ -13,11 +13,13 @@ DONE ◀────────────────────────
 from enum import Enum
 
 from sidecar.core.errors import OutOfOrder
-from sidecar.core.events import Body, Event, Headers, Recorded, Side
+from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
 
 
 class Phase(Enum):
     """Where an interception stands."""
+
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is Python, and this is looked up per chunk
 
     START = "start"
     REQUEST = "request"
@@ -29,6 +31,8 @@ class Phase(Enum):
 
 class Sign(Enum):
     """What can happen: Envoy's six messages, the journal's answer, and what we ourselves decide."""
+
+    __hash__ = object.__hash__  # as above
 
     REQUEST_HEADERS = "request headers"
     REQUEST_BODY = "request body"
@@ -91,17 +95,19 @@ TRANSITIONS: dict[Phase, dict[Sign, Phase]] = {
 }
 
 
+_SIGNS: dict[tuple[type[Event], Side], Sign] = {
+    (Headers, Side.REQUEST): Sign.REQUEST_HEADERS,
+    (Body, Side.REQUEST): Sign.REQUEST_BODY,
+    (Trailers, Side.REQUEST): Sign.REQUEST_TRAILERS,
+    (Headers, Side.RESPONSE): Sign.RESPONSE_HEADERS,
+    (Body, Side.RESPONSE): Sign.RESPONSE_BODY,
+    (Trailers, Side.RESPONSE): Sign.RESPONSE_TRAILERS,
+}
+
+
 def sign(event: Event) -> Sign:
     """Return the sign that `event` is."""
-    match event:
-        case Recorded():
-            return Sign.RECORDED
-        case Headers():
-            return Sign.REQUEST_HEADERS if event.side is Side.REQUEST else Sign.RESPONSE_HEADERS
-        case Body():
-            return Sign.REQUEST_BODY if event.side is Side.REQUEST else Sign.RESPONSE_BODY
-        case _:
-            return Sign.REQUEST_TRAILERS if event.side is Side.REQUEST else Sign.RESPONSE_TRAILERS
+    return Sign.RECORDED if isinstance(event, Recorded) else _SIGNS[type(event), event.side]
 
 
 def after(phase: Phase, happened: Sign) -> Phase:

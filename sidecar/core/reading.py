@@ -23,7 +23,7 @@ from sidecar.core.sse import Splitter
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
 _ERROR_BYTES = 65_536  # of an error document; the API's are far smaller
-_UNREAD = Failure(type=ErrorType.UNREAD, message="the response could not be decoded within its bounds")
+UNREAD = Failure(type=ErrorType.UNREAD, message="the response could not be decoded within its bounds")
 _NO_EVENTS = Failure(type=ErrorType.UNREAD, message="the response is neither JSON nor server-sent events")
 _NO_END = Failure(type=ErrorType.DISCONNECTED, message="the response ended before its terminal event")
 _SNIFFED_BYTES = 65_536  # of white space before the first character
@@ -38,7 +38,10 @@ _FAILED = {
 
 
 class Unread:
-    """No response yet, or none of the provider's: nothing to read. What went wrong is why there is none."""
+    """Nothing to read: no response yet, none of the provider's, or one given up for what then is its `failure`."""
+
+    def __init__(self, failure: Failure | None = None) -> None:
+        self._failure = failure
 
     @property
     def id(self) -> str:
@@ -61,7 +64,7 @@ class Unread:
 
     def close(self, _: float, cut: Failure | None = None) -> Failure | None:
         """Return what went wrong, once nothing more comes. `cut`: why the body did not reach its end, if it did not."""
-        return cut
+        return self._failure or cut
 
     def records(self) -> Iterable[Record]:
         """What was found, in the response's order, under its id."""
@@ -72,6 +75,7 @@ class Reading(Unread):
     """A response of the provider's, read along with."""
 
     def __init__(self, headers: Headers, answer: Answer, bounds: Bounds) -> None:
+        super().__init__()
         self._answer = answer
         self._status = number(headers.first(":status"))
         self._bounds = bounds
@@ -121,7 +125,7 @@ class Reading(Unread):
             self._format = _Events(self._bounds)
         failure = self._format.conclude(self._answer, at, cut)
         if self._decoder.failed and self._status in _SUCCESS:
-            return _UNREAD
+            return UNREAD
         return failure
 
     @override
@@ -174,7 +178,7 @@ class _Events:
 
     def conclude(self, answer: Answer, _: float, cut: Failure | None) -> Failure:
         if self._splitter.overflowed:
-            return _UNREAD
+            return UNREAD
         return answer.failure or cut or (_NO_END if self._any else _NO_EVENTS)
 
 

@@ -13,6 +13,8 @@ from sidecar.core.records import Record
 class Part(Enum):
     """Which message of a side a reply answers."""
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is Python, and this is looked up per chunk
+
     HEADERS = "headers"
     BODY = "body"
     TRAILERS = "trailers"
