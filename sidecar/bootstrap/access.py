@@ -9,6 +9,14 @@ from sidecar.bootstrap.filters import CLIENT_PATH, NAMESPACE
 from sidecar.bootstrap.messages import packed
 from sidecar.settings import Settings
 
+# How the sidecar's calls went, as gRPC status codes: "0" is well, null not called. One that is not well at a response
+# marks an answer that was not seen to its end.
+_STEPS = {
+    "request_headers": "request_header_call_status",
+    "request_body": "request_body_last_call_status",
+    "response_headers": "response_header_call_status",
+    "response_body": "response_body_last_call_status",
+}
 _FIELDS = {
     "time": "%START_TIME%",
     "request_id": "%REQ(x-request-id)%",
@@ -27,7 +35,7 @@ _FIELDS = {
     "bytes_out": "%BYTES_SENT%",
     "duration_ms": "%DURATION%",
     "first_byte_ms": "%RESPONSE_DURATION%",
-    "unobserved": "%FILTER_STATE(envoy.filters.http.ext_proc:FIELD:failed_open)%",
+    "sidecar": {step: f"%FILTER_STATE(envoy.filters.http.ext_proc:FIELD:{field})%" for step, field in _STEPS.items()},
 }
 
 
