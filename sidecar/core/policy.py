@@ -19,7 +19,7 @@ class Provider:
     byok: bool = True
     send_actor_headers: bool = False
     pass_cookies: bool = False
-    extra_headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    extra_headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)  # may hold keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
