@@ -1,0 +1,181 @@
+"""`aibridge-sidecar up` as an operator runs it: a file of settings, a process, a journal."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.e2e import processes, recorded
+from tests.e2e.connections import ask
+from tests.e2e.recorded import Recorded, Row
+from tests.e2e.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "sidecar")
+CENTRAL_KEY = "sk-central-canary-0a1b2c3d4e5f6071"
+STOPPED_WITHIN = 20.0  # seconds: what `up` promises
+_TRIES = 5
+_OURS = ("AIBRIDGE_", "OPENAI_", "OTEL_", "SSL_CERT_")
+
+
+class Bridge:
+    """One that runs, or has run. `url` is where clients go."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], ports: tuple[int, int]) -> None:
+        self.folder = folder
+        self.process = process
+        self.port, self.admin = ports
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.run = folder / "run"
+        self.database = folder / "records.db"
+        self.log = folder / "output.log"
+
+    @property
+    def output(self) -> str:
+        """What it and its children have written to their standard output and error."""
+        return self.log.read_text("utf-8", "replace")
+
+    def rows(self, sql: str, *values: object) -> list[Row]:
+        """Rows of the journal, now."""
+        return recorded.rows(self.database, sql, *values)
+
+    def sessions(self, session: str) -> list[Recorded]:
+        """The interceptions of this session, now."""
+        return recorded.sessions(self.database, session)
+
+    def session(self, session: str) -> Recorded:
+        """The one interception of this session, which has ended by now."""
+        (found,) = self.sessions(session)
+        assert found.interception["ended_at"]
+        return found
+
+    def ending(self, session: str) -> Recorded:
+        """The one interception of this session, as soon as it has ended."""
+        eventually(lambda: [one for one in self.sessions(session) if one.interception["ended_at"]], "an end")
+        return self.session(session)
+
+    def access(self, **fields: object) -> list[dict[str, Any]]:
+        """The lines of the access log that have these fields."""
+        lines = (self.run / "access.log").read_text().splitlines()
+        entries = (json.loads(line) for line in lines)
+        return [entry for entry in entries if fields.items() <= entry.items()]
+
+    def accessed(self, **fields: object) -> dict[str, Any]:
+        """The one line of the access log that has these fields, as soon as Envoy has written it."""
+        (line,) = eventually(lambda: self.access(**fields), f"an access log line with {fields}")
+        return line
+
+    def health(self) -> int:
+        """The status of /healthz; 0 when nobody answers."""
+        try:
+            return ask(self.port, "", method="GET", path="/healthz").status
+        except (OSError, EOFError):
+            return 0
+
+    def children(self) -> list[int]:
+        """The pids of Envoy and the workers."""
+        return processes.children(self.process.pid)
+
+    def workers(self) -> list[int]:
+        """The pids of the workers that serve, in their order."""
+        sockets = sorted(self.run.glob("*.sock"))
+        found = ([pid for pid in self.children() if processes.listens(pid, path)] for path in sockets)
+        return [pid for pids in found for pid in pids]
+
+    def envoy(self) -> int:
+        """Envoy's pid."""
+        (found,) = (pid for pid in self.children() if "envoy.yaml" in processes.command(pid))
+        return found
+
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit status, once it was told to stop; TimeoutExpired when that takes longer than promised."""
+        self.process.send_signal(by)
+        return self.process.wait(STOPPED_WITHIN)
+
+    def kill(self) -> None:
+        """Leave nothing of it behind."""
+        children = self.children()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for pid in filter(processes.is_running, children):
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def bridge(folder: Path, provider: str, **settings: object) -> Iterator[Bridge]:
+    """One that is ready, in front of the provider at that URL unless `settings` name others; gone afterwards."""
+    usual = {"providers": [{"name": "openai", "base_url": f"{provider}/v1", "api_key": CENTRAL_KEY}]}
+    started = _started(folder, usual | settings)
+    try:
+        yield started
+    finally:
+        started.kill()
+
+
+def written(folder: Path, ports: tuple[int, int], settings: Mapping[str, object]) -> Path:
+    """The file with these settings and, where they say nothing, with everything in `folder`."""
+    usual = {
+        "listen": f"127.0.0.1:{ports[0]}",
+        "admin": f"127.0.0.1:{ports[1]}",
+        "runtime_dir": str(folder / "run"),
+        "recorder": {"url": f"sqlite:///{folder}/records.db"},
+        "telemetry": {"metrics": ""},
+    }
+    file = folder / "aibridge.toml"
+    lines = (f"{key} = {_toml(value)}\n" for key, value in (usual | dict(settings)).items())
+    file.write_text("".join(lines))
+    return file
+
+
+def environment() -> dict[str, str]:
+    """Our own, without what would be settings."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
+
+
+def free_ports() -> tuple[int, int]:
+    """Two that nobody uses at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+def launched(folder: Path, file: Path, command: str = "up") -> subprocess.Popen[bytes]:
+    """The process; what it writes goes to `output.log`."""
+    with (folder / "output.log").open("wb") as log:
+        return subprocess.Popen(
+            [*COMMAND, command, "--config", str(file)],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _started(folder: Path, settings: Mapping[str, object]) -> Bridge:
+    for _ in range(_TRIES):
+        ports = free_ports()
+        started = Bridge(folder, launched(folder, written(folder, ports, settings)), ports)
+        eventually(lambda started=started: started.health() == 200 or started.process.poll() is not None, "ready", 60)
+        if started.process.poll() is None:
+            return started
+        # Somebody took the port between our asking and Envoy's binding it: another one, then.
+        assert "ddress already in use" in started.output, started.output
+    raise AssertionError(started.output)
+
+
+def _toml(value: object) -> str:
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case _:
+            return json.dumps(value)
