@@ -17,7 +17,7 @@ from grpc import aio
 
 from sidecar import wire
 from sidecar.core.admission import length
-from sidecar.core.errors import SidecarError, UnfitProxy
+from sidecar.core.errors import OutOfOrder, SidecarError, UnfitProxy
 from sidecar.core.events import Body, Headers, Recorded
 from sidecar.core.interception import Interception
 from sidecar.core.phases import Phase
@@ -122,21 +122,23 @@ class Stream:
 
     async def _replies(self, message: wire.Message) -> Sequence[bytes]:
         """What to tell Envoy, once the records are as safe as they must be."""
+        was_decided = self._interception is not None and self._interception.phase not in _UNDECIDED
         event = self._attempt(self._event, message)
         interception = self._interception
         if interception is None or event is None:
-            return self._despite(message)
+            return self._despite(message, was_decided=was_decided)
         step = await self._step(interception, event)
         while step is not None and step.wait is Wait.START:
             durable = await self._safe(step.records, self._shared.start_timeout)
             step = self._attempt(interception.receive, Recorded(at=self._shared.now(), durable=durable))
-        return self._despite(message) if step is None else await self._told(interception, step)
+        replies = None if step is None else await self._told(interception, step)
+        return self._despite(message, was_decided=was_decided) if replies is None else replies
 
     async def _step(self, interception: Interception, event: wire.Event) -> Step | None:
         if interception.phase is Phase.REQUEST and isinstance(event, Body) and interception.is_packed(event):
             # The decoders let go of the interpreter's lock.
             unpacked = await asyncio.to_thread(self._attempt, interception.unpacked, event)
-            return unpacked and self._attempt(self._received, interception, unpacked)
+            return None if unpacked is None else self._attempt(self._received, interception, unpacked)
         return self._attempt(self._received, interception, event)
 
     def _event(self, message: wire.Message) -> wire.Event:
@@ -163,20 +165,23 @@ class Stream:
             return interception.refuse(OVERLOADED)
         return step
 
-    async def _told(self, interception: Interception, step: Step) -> Sequence[bytes]:
+    async def _told(self, interception: Interception, step: Step) -> Sequence[bytes] | None:
         if step.wait is Wait.END:
             if not await self._safe(step.records, self._shared.end_timeout):
                 self._shared.let_go += 1
                 log.warning("response let go before its records were safe", interception=interception.id)
         elif step.records:
             self._keep(step.records)
+        return self._attempt(self._encoded, step)
+
+    def _encoded(self, step: Step) -> Sequence[bytes]:
         return [wire.encode(reply, verdict=self._shared.verdict, duplex=self._duplex) for reply in step.replies]
 
-    def _despite(self, message: wire.Message) -> Sequence[bytes]:
+    def _despite(self, message: wire.Message, *, was_decided: bool) -> Sequence[bytes]:
         """What to tell Envoy when reading failed: a request is refused, a response goes on without us."""
-        interception = self._interception
-        if wire.is_response(message) or (interception is not None and interception.phase not in _UNDECIDED):
+        if was_decided or wire.is_response(message):
             return [wire.acknowledged(message, duplex=self._duplex)]
+        interception = self._interception
         if interception is not None:
             self._keep(interception.close(self._shared.now(), ErrorType.REJECTED))
         return [wire.encode(INTERNAL, verdict=self._shared.verdict)]
@@ -188,7 +193,7 @@ class Stream:
         except Exception as error:  # noqa: BLE001 - the one place
             interception = self._interception
             log.error("not understood", interception=interception and interception.id, error=_described(error))  # noqa: TRY400 - a trace may hold content
-            if interception is not None:
+            if interception is not None and not isinstance(error, OutOfOrder):
                 interception.give_up()
             return None
 

@@ -91,9 +91,9 @@ def encode(reply: Reply, *, verdict: str, duplex: bool = False) -> bytes:
         case Echo():
             return _echo(reply)
         case Refuse():
-            return _refusal(reply).SerializeToString()
+            return _refusal(reply).SerializeToString(deterministic=True)  # of a map's order, which differs by process
         case Forward():
-            return _verdict(reply, verdict, duplex=duplex).SerializeToString()
+            return _verdict(reply, verdict, duplex=duplex).SerializeToString(deterministic=True)
 
 
 def acknowledged(message: ProcessingRequest, *, duplex: bool) -> bytes:

@@ -101,8 +101,9 @@ class Interception:
         self._reading.read()
 
     def give_up(self) -> None:
-        """Read no further: it failed. What was found before is lost, the end will say `unread`."""
-        self._reading = Unread(UNREAD)
+        """Read the response no further: it failed. What was found before is lost, the end will say `unread`."""
+        if self.phase is Phase.RESPONSE:
+            self._reading = Unread(UNREAD)
 
     def refuse(self, reply: Refuse) -> Step:
         """Refuse a request that was admitted, before its body was read."""

@@ -1,0 +1,33 @@
+import shutil
+import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+with warnings.catch_warnings():
+    # envoy-data-plane's validators are written in pydantic's older style.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from sidecar.recorder.migration import migrate
+    from tests.contract.worker import Worker, serving
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A journal with nothing in it; a copy is made sooner than another."""
+    database = tmp_path_factory.mktemp("empty") / "aibridge.db"
+    migrate(database)
+    return database
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty: Path) -> Path:
+    """Where a worker may have its journal and its socket."""
+    shutil.copy(empty, tmp_path / "aibridge.db")
+    return tmp_path
+
+
+@pytest.fixture
+async def worker(folder: Path) -> AsyncIterator[Worker]:
+    async with serving(folder) as serves:
+        yield serves
