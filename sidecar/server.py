@@ -18,7 +18,7 @@ from grpc import aio
 from sidecar import wire
 from sidecar.core.admission import length
 from sidecar.core.errors import OutOfOrder, SidecarError, UnfitProxy
-from sidecar.core.events import Body, Headers, Recorded
+from sidecar.core.events import Body, Headers, Recorded, Side
 from sidecar.core.interception import Interception
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Policy
@@ -97,7 +97,7 @@ class Stream:
         self._write: Callable[[bytes], Awaitable[None]] = context.write
         self._context = context
         self._began = shared.pulse.now()
-        self._duplex = False
+        self._duplex: frozenset[Side] = frozenset()
         self._reserved = 0
         self._trace: Trace | None = None
         self._interception: Interception | None = None
@@ -151,7 +151,7 @@ class Stream:
         if not wire.shows_bodies(message):
             msg = "the proxy must send request bodies BUFFERED or FULL_DUPLEX_STREAMED"
             raise UnfitProxy(msg)
-        self._duplex = wire.is_duplex(message)
+        self._duplex = wire.duplex(message)
         if not isinstance(shared.traces, NoTraces):
             told = {key: str(value) for key, value in self._context.invocation_metadata() or ()}
             self._trace = shared.traces.begin(told.get("traceparent"), told.get("tracestate"))

@@ -1,6 +1,6 @@
 """Envoy's messages (envoy.service.ext_proc.v3) to core values and back. Here alone protobuf is known."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue, HeaderValueOption
@@ -71,9 +71,11 @@ def is_response(message: ProcessingRequest) -> bool:
     return (message.WhichOneof("request") or "").startswith("response")
 
 
-def is_duplex(message: ProcessingRequest) -> bool:
-    """Whether the proxy works FULL_DUPLEX_STREAMED: told in the first message of a stream."""
-    return message.protocol_config.request_body_mode == ProcessingMode.FULL_DUPLEX_STREAMED
+def duplex(message: ProcessingRequest) -> frozenset[Side]:
+    """Return the sides whose bodies come FULL_DUPLEX_STREAMED, as a stream's first message tells."""
+    told = message.protocol_config
+    modes = {Side.REQUEST: told.request_body_mode, Side.RESPONSE: told.response_body_mode}
+    return frozenset(side for side, mode in modes.items() if mode == ProcessingMode.FULL_DUPLEX_STREAMED)
 
 
 def shows_bodies(message: ProcessingRequest) -> bool:
@@ -83,7 +85,7 @@ def shows_bodies(message: ProcessingRequest) -> bool:
     return is_whole or not message.HasField("protocol_config")
 
 
-def encode(reply: Reply, *, verdict: str, duplex: bool = False) -> bytes:
+def encode(reply: Reply, *, verdict: str, duplex: Collection[Side] = ()) -> bytes:
     """Return `reply` as Envoy reads it. `verdict`: the metadata value that lets a request through RBAC."""
     match reply:
         case Ack():
@@ -96,13 +98,13 @@ def encode(reply: Reply, *, verdict: str, duplex: bool = False) -> bytes:
             return _verdict(reply, verdict, duplex=duplex).SerializeToString(deterministic=True)
 
 
-def acknowledged(message: ProcessingRequest, *, duplex: bool) -> bytes:
+def acknowledged(message: ProcessingRequest, *, duplex: Collection[Side]) -> bytes:
     """Return the reply to `message` that changes nothing, whatever the message is."""
     try:
         event = decode(message, 0.0)
     except OutOfOrder:
         return b""
-    if isinstance(event, Body) and duplex:
+    if isinstance(event, Body) and event.side in duplex:
         return _echo(Echo(side=event.side, data=event.data, end=event.end))
     return _ACKS[event.side, Part(type(event).__name__.lower())]
 
@@ -135,7 +137,7 @@ def _revealed(value: str | SecretStr) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
-def _verdict(reply: Forward, verdict: str, *, duplex: bool) -> ProcessingResponse:
+def _verdict(reply: Forward, verdict: str, *, duplex: Collection[Side]) -> ProcessingResponse:
     changed = CommonResponse(
         header_mutation=HeaderMutation(set_headers=_options(reply.set), remove_headers=reply.remove)
     )

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from sidecar.core import clients, phases, requests
@@ -44,13 +44,16 @@ _ECHOED = 65_536  # bytes in one chunk handed back; a proxy's gRPC client takes 
 
 
 class Interception:
-    """The phase machine. `duplex`: the proxy works FULL_DUPLEX_STREAMED and gets its chunks back."""
+    """The phase machine. `duplex`: the sides whose bodies the proxy gives away, and gets back."""
 
-    def __init__(self, *, id: str, policy: Policy, duplex: bool = False) -> None:  # noqa: A002 - the thing's own word
+    def __init__(self, *, id: str, policy: Policy, duplex: Collection[Side] = ()) -> None:  # noqa: A002 - the thing's own word
         self.id = id
         self.phase = Phase.START
         self._policy = policy
         self._duplex = duplex
+        self._gathers = (
+            Side.REQUEST in duplex
+        )  # a request's body comes in pieces, and nothing is answered before its end
         self._body: list[bytes] = []
         self._held = 0  # bytes of the body
         self._verdict: tuple[Reply, ...] = ()
@@ -81,7 +84,7 @@ class Interception:
         return (
             self.phase is Phase.REQUEST
             and isinstance(event, Body)
-            and (event.end or not self._duplex)
+            and (event.end or not self._gathers)
             and self._held + len(event.data) > _LONG
             and self._request.headers.first("content-encoding") is not None
         )
@@ -135,7 +138,7 @@ class Interception:
             return Step(replies=(self._forward(Part.HEADERS, Observe.HEADERS),))
         if headers.end:
             return self._whole(headers)
-        return Step() if self._duplex else self._passed_on(headers)
+        return Step() if self._gathers else self._passed_on(headers)
 
     def _gathered(self, event: Body | Trailers) -> Step:
         if isinstance(event, Body):
@@ -144,7 +147,7 @@ class Interception:
             if self._held > self._policy.bounds.request_bytes:
                 return self.refuse(TOO_LARGE)
             # Envoy's BUFFERED body is one message, whole whether it is marked `end` or not.
-            if self._duplex and not event.end:
+            if self._gathers and not event.end:
                 return Step()
         return self._whole(event)
 
@@ -169,7 +172,7 @@ class Interception:
 
     def _forwarding(self, body: bytes, last: Headers | Body | Trailers, *, streaming: bool) -> tuple[Reply, ...]:
         """The verdict that lets it pass; a duplex proxy has been waiting for the answer to each part."""
-        if not self._duplex:
+        if not self._gathers:
             return (self._forward(Part.BODY, Observe.ALL, streaming=streaming),)
         head = self._forward(Part.HEADERS, Observe.ALL, streaming=streaming)
         echoes = _echoes(Body(side=Side.REQUEST, at=last.at, data=body, end=isinstance(last, Body)))
@@ -310,7 +313,7 @@ class Interception:
     # Replies that change nothing
 
     def _passed_on(self, event: Headers | Body | Trailers) -> Step:
-        if self._duplex and isinstance(event, Body):
+        if event.side in self._duplex and isinstance(event, Body):
             return Step(replies=_echoes(event))
         return _PASSED_ON[type(event), event.side]
 
