@@ -60,7 +60,7 @@ class Processor:
     start_timeout: float
     end_timeout: float
     inflight_bytes: int
-    held: int = 0  # request bodies under way, by their content-length
+    held: int = 0  # request bodies under way, as announced or as they come, until their verdicts
     streams: int = 0  # open ones
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while there is none
     let_go: int = 0  # responses whose records were not yet safe
@@ -98,7 +98,8 @@ class Stream:
         self._context = context
         self._began = shared.pulse.now()
         self._duplex: frozenset[Side] = frozenset()
-        self._reserved = 0
+        self._reserved = 0  # bytes of room for the request's body
+        self._brought = 0  # bytes of it that came
         self._trace: Trace | None = None
         self._interception: Interception | None = None
 
@@ -107,6 +108,8 @@ class Stream:
         for reply in await self._replies(message):
             await self._write(reply)
         if self._interception is not None:
+            if self._reserved and self._interception.phase is not Phase.REQUEST:
+                self._release()
             self._attempt(self._interception.read)
 
     def close(self) -> None:
@@ -135,7 +138,12 @@ class Stream:
         return self._despite(message, was_decided=was_decided) if replies is None else replies
 
     async def _step(self, interception: Interception, event: wire.Event) -> Step | None:
-        if interception.phase is Phase.REQUEST and isinstance(event, Body) and interception.is_packed(event):
+        if interception.phase is Phase.REQUEST and isinstance(event, Body):
+            self._brought += len(event.data)
+            if not self._reserve(self._brought):
+                return interception.refuse(OVERLOADED)
+            if not interception.is_packed(event):
+                return self._attempt(self._received, interception, event)
             # The decoders let go of the interpreter's lock.
             unpacked = await asyncio.to_thread(self._attempt, interception.unpacked, event)
             return None if unpacked is None else self._attempt(self._received, interception, unpacked)
@@ -159,9 +167,7 @@ class Stream:
 
     def _received(self, interception: Interception, event: wire.Event) -> Step:
         step = interception.receive(event)
-        if interception.phase is not Phase.REQUEST:
-            self._release()
-        elif isinstance(event, Headers) and not self._reserve(length(event)):
+        if interception.phase is Phase.REQUEST and isinstance(event, Headers) and not self._reserve(length(event)):
             return interception.refuse(OVERLOADED)
         return step
 
@@ -211,10 +217,12 @@ class Stream:
         return kept
 
     def _reserve(self, size: int) -> bool:
-        if self._shared.held + size > self._shared.inflight_bytes:
+        """Whether there is room for a body of `size` bytes; what it has already counts."""
+        more = max(0, size - self._reserved)
+        if self._shared.held + more > self._shared.inflight_bytes:
             return False
-        self._shared.held += size
-        self._reserved = size
+        self._shared.held += more
+        self._reserved += more
         return True
 
     def _release(self) -> None:

@@ -40,6 +40,7 @@ class Worker:
     servicer: health.aio.HealthServicer
     server: aio.Server
     kept: Sequence[asyncio.Future[float]]  # one for each submission
+    submitted: asyncio.Event  # there was one
 
     def stream(self, *metadata: tuple[str, str]) -> Talk:
         """A new stream to it."""
@@ -80,9 +81,11 @@ async def serving(
     journal = Journal(database, worker="w:0", new_id=ids, now=lambda: NOW)
     journal.open(asyncio.get_running_loop())
     kept: list[asyncio.Future[float]] = []
+    submitted = asyncio.Event()
 
     def submit(records: Sequence[Record]) -> asyncio.Future[float]:
         kept.append(journal.submit(records))
+        submitted.set()
         return kept[-1]
 
     processor = Processor(
@@ -108,6 +111,7 @@ async def serving(
                 servicer=servicer,
                 server=server,
                 kept=kept,
+                submitted=submitted,
             )
     finally:
         await server.stop(0)
