@@ -206,11 +206,11 @@ class Interception:
         replies, self._verdict = self._verdict, ()
         if not event.durable:
             self._turn(Sign.REFUSED)
-            return Step(replies=(NOT_RECORDED,), records=(self._rejected(event.at, NOT_RECORDED),))
+            return Step(replies=(self._noted(NOT_RECORDED),), records=(self._rejected(event.at, NOT_RECORDED),))
         if self._background:
             self._turn(Sign.REFUSED)
-            refused = replace(BACKGROUND, notes=self._notes())
-            return Step(replies=(refused,), records=(self._rejected(event.at, BACKGROUND),), wait=Wait.END)
+            records = (self._rejected(event.at, BACKGROUND),)
+            return Step(replies=(self._noted(BACKGROUND),), records=records, wait=Wait.END)
         return Step(replies=replies, records=(Forwarded(interception=self.id, at=event.at),))
 
     def _rejected(self, at: float, reply: Refuse) -> Ended:
@@ -235,6 +235,9 @@ class Interception:
     def _time_out(self) -> dict[str, str]:
         # Envoy's router reads it and takes it away (suppress_envoy_headers).
         return {"x-envoy-upstream-rq-timeout-ms": str(round(self._policy.bounds.request_timeout * 1000))}
+
+    def _noted(self, reply: Refuse) -> Refuse:
+        return replace(reply, notes=self._notes())
 
     def _notes(self) -> dict[str, str]:
         notes = {"actor": self._request.actor}

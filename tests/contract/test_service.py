@@ -1,16 +1,13 @@
 """What all streams share: room, health, and the size of a message."""
 
 import asyncio
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.contract import peer
-from tests.contract.worker import Worker, serving
+from tests.contract.worker import Worker, locked, serving
 
 BODY = b'{"model":"gpt-5","input":"hi"}'
 OVERLOADED = peer.refused(
@@ -23,14 +20,6 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 def announced(size: int) -> peer.ProcessingRequest:
     return peer.request_headers(peer.POST, ("content-length", str(size)))
-
-
-@contextmanager
-def locked(database: Path) -> Iterator[sqlite3.Connection]:
-    """Somebody else writes, and takes his time."""
-    with closing(sqlite3.connect(database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield other
 
 
 async def test_beyond_the_room_for_bodies_a_request_is_refused_for_a_while(folder: Path) -> None:
