@@ -48,6 +48,7 @@ fmt: $(STAMP)  ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 proto: $(STAMP)  ## proto/ to sidecar/pb/
+	$(BIN)/python -m grpc_tools.protoc -I sidecar/pb=proto --python_out=. --pyi_out=. $$(find proto -name '*.proto')
 
 envoy-yaml: $(STAMP)  ## envoy/envoy.yaml from the default settings
 	$(BIN)/aibridge-sidecar envoy-config --defaults > envoy/envoy.yaml.new && mv envoy/envoy.yaml.new envoy/envoy.yaml
