@@ -263,10 +263,9 @@ class Interception:
         """A body's chunk, or the trailers: read along, and let go at once unless it may be the end."""
         if isinstance(event, Trailers):
             return self._end(event)
-        if isinstance(event, Body):
-            self._reading.feed(event.data, event.at)
-            if event.end:
-                return self._end(event)
+        self._reading.feed(event.data, event.at)
+        if event.end:
+            return self._end(event)
         if self._reading.may_have_ended():
             self._reading.read()
             if self._reading.has_ended():

@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+
+from sidecar.core.admission import Admitted, admit, length
+from sidecar.core.credentials import Credential
+from sidecar.core.events import Headers, Side
+from sidecar.core.policy import Bounds, Policy, Provider
+from sidecar.core.records import CredentialKind
+from sidecar.core.refusals import NOT_FOUND, TOO_LARGE, refusal
+from sidecar.core.replies import Refuse
+from sidecar.core.routes import Route, Treatment
+
+OPENAI = Provider(
+    name="openai", type="openai", base_url="https://api.openai.com/v1", api_key=SecretStr("sk-central-0123456789")
+)
+POLICY = Policy(providers={"openai": OPENAI}, bounds=Bounds(request_bytes=100))
+POST = ((":method", "POST"), (":path", "/openai/v1/responses"))
+ACTOR = ("x-forwarded-user", "alice")
+
+
+def block(*pairs: tuple[str, str]) -> Headers:
+    return Headers(side=Side.REQUEST, at=0.0, pairs=pairs)
+
+
+def test_a_request_with_a_route_an_actor_and_a_key_may_go_on() -> None:
+    headers = block(*POST, ACTOR)
+    assert admit(headers, POLICY) == Admitted(
+        headers=headers,
+        route=Route(provider=OPENAI, treatment=Treatment.INTERCEPT, path="/openai/v1/responses"),
+        actor="alice",
+        credential=Credential(
+            kind=CredentialKind.CENTRALIZED, hint="sk-c...6789", secret=SecretStr("sk-central-0123456789")
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ((), NOT_FOUND),
+        (((":method", "POST"), (":path", "/openai/v1/embeddings"), ACTOR), NOT_FOUND),
+        (
+            ((":method", "PATCH"), (":path", "/openai/v1/responses/r"), ACTOR),
+            refusal(405, "method not allowed", ("allow", "DELETE, GET")),
+        ),
+        ((*POST, ACTOR, ("content-length", "101")), TOO_LARGE),
+        (POST, refusal(400, "no actor found")),
+        ((*POST, ACTOR, ACTOR), refusal(400, "more than one actor found: x-forwarded-user must be sent once")),
+    ],
+)
+def test_what_the_headers_give_away_is_refused(pairs: tuple[tuple[str, str], ...], expected: Refuse) -> None:
+    assert admit(block(*pairs), POLICY) == expected
+
+
+def test_without_a_key_the_operator_is_told_which_setting_is_missing() -> None:
+    policy = replace(POLICY, providers={"openai": replace(OPENAI, api_key=None)})
+    assert admit(block(*POST, ACTOR), policy) == refusal(
+        500, "no key for provider openai: set providers.api_key or api_key_file"
+    )
+
+
+def test_the_reasons_have_an_order() -> None:
+    """A route comes before a size, a size before an actor, an actor before a key."""
+    policy = replace(POLICY, providers={"openai": replace(OPENAI, api_key=None)})
+    assert admit(block(*POST, ("content-length", "101")), policy) == TOO_LARGE
+    assert admit(block(*POST), policy) == refusal(400, "no actor found")
+    assert admit(block((":method", "POST"), (":path", "/x"), ("content-length", "101")), policy) == NOT_FOUND
+
+
+def test_what_passes_through_may_be_of_any_length() -> None:
+    """It is never held here."""
+    pairs = ((":method", "POST"), (":path", "/openai/v1/conversations"), ACTOR, ("content-length", "101"))
+    assert isinstance(admit(block(*pairs), POLICY), Admitted)
+
+
+@pytest.mark.parametrize(
+    ("announced", "expected"),
+    [
+        ("0", 0),
+        ("100", 100),
+        ("9" * 19, 10**19 - 1),
+        ("9" * 20, 0),
+        ("-1", 0),
+        ("", 0),
+        ("1e3", 0),
+        ("\u0663", 0),
+        ("+5", 0),
+    ],
+)
+def test_a_length_is_a_count_or_nothing(announced: str, expected: int) -> None:
+    assert length(block(("content-length", announced))) == expected
+
+
+def test_without_the_header_nothing_is_announced() -> None:
+    assert length(block()) == 0
