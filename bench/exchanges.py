@@ -1,0 +1,94 @@
+"""What is asked and answered: one exchange as JSON, one as server-sent events, of the sizes that are usual."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+
+from examples.answers import Answer
+from examples.events import USUAL, Object, events, text
+from examples.provider import Answers
+
+PATH = "/openai/v1/responses"
+_WORDS = "Envoy carries every byte while the sidecar reads along and keeps what must be accounted for. "
+_REQUEST_ID = (("x-request-id", "req_" + "4f" * 16),)
+# What the official client sends (openai-python), as an authenticating proxy in front hands it on.
+_HEADERS = """\
+host: bridge.example
+accept: application/json
+accept-encoding: gzip, deflate
+content-type: application/json
+user-agent: OpenAI/Python 3.54.0
+x-stainless-lang: python
+x-stainless-package-version: 3.54.0
+x-stainless-os: Linux
+x-stainless-arch: x64
+x-stainless-runtime: CPython
+x-stainless-runtime-version: 3.12.3
+x-stainless-async: async:asyncio
+x-stainless-retry-count: 0
+x-stainless-read-timeout: 600
+authorization: Bearer sk-bench-000000000000000000000000
+x-forwarded-user: alice@example.com
+"""
+
+
+def request(*, stream: bool) -> bytes:
+    """One request of about 1 KiB of body, as it goes over an HTTP/1.1 connection."""
+    asked: Object = {
+        "model": "gpt-5-mini",
+        "instructions": "You are a careful reviewer. " * 8,
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "What is this? " + _WORDS * 7}]}],
+        "metadata": {"ticket": "OPS-1234"},
+        "stream": stream,
+    }
+    body = json.dumps(asked).encode()
+    head = f"POST {PATH} HTTP/1.1\n{_HEADERS}content-length: {len(body)}\n\n"
+    return head.replace("\n", "\r\n").encode() + body
+
+
+def document() -> bytes:
+    """The JSON answer, about 2 KiB."""
+    return text(_response(_WORDS * 10))
+
+
+def pieces(count: int) -> tuple[bytes, ...]:
+    """The streamed answer: `count` events, at least 10, nearly all of them text deltas of some 250 bytes."""
+    bare = sum(1 for _ in events(_response("")))
+    spoken = " ".join(islice(_endless(_WORDS.split()), count - bare))
+    told = tuple(_sent(event) for event in events(_response(spoken), words=1))
+    assert len(told) == count  # noqa: S101 - one word an event
+    return told
+
+
+def answers(count: int, pace: float) -> Answers:
+    """What the provider answers: `count` events to who asks for a stream, each `pace` seconds after the one before."""
+    whole = Answer(body=document(), headers=_REQUEST_ID)
+    streamed = Answer(
+        body=pieces(count), content_type="text/event-stream; charset=utf-8", headers=_REQUEST_ID, pace=pace
+    )
+    return lambda seen: streamed if b'"stream": true' in seen.body else whole
+
+
+def _response(spoken: str) -> Object:
+    part = {"type": "output_text", "text": spoken, "annotations": [], "logprobs": []}
+    item = {"id": f"msg_{'7a' * 25}", "type": "message", "status": "completed", "role": "assistant", "content": [part]}
+    usage = {
+        "input_tokens": 1234,
+        "input_tokens_details": {"cached_tokens": 1024},
+        "output_tokens": 321,
+        "output_tokens_details": {"reasoning_tokens": 64},
+        "total_tokens": 1555,
+    }
+    return {"id": f"resp_{'6b' * 25}", **USUAL, "model": "gpt-5-mini-2026-01-01", "output": [item], "usage": usage}
+
+
+def _sent(event: Object) -> bytes:
+    """An event with its fields in the order of the API, which pads deltas against eavesdroppers."""
+    padding = {"obfuscation": "Vh1q7Lx0"} if event["type"].endswith(".delta") else {}
+    first = {key: event[key] for key in ("type", "sequence_number")}
+    return b"event: %s\ndata: %s\n\n" % (event["type"].encode(), text({**first, **event, **padding}))
+
+
+def _endless(words: list[str]) -> Iterator[str]:
+    while True:
+        yield from words

@@ -1,0 +1,61 @@
+"""The benchmarks run, and measure what they say: no figure is judged here."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.exchanges import answers, document, pieces, request
+from bench.load import Outcome, load
+from examples.answers import Answer, Seen
+from examples.provider import Provider
+
+ROOT = Path(__file__).parent.parent
+FEW = ("--rounds", "1", "--requests", "16", "--events", "10", "--pace", "0.001")
+
+
+@pytest.mark.parametrize("count", [10, 11, 300])
+def test_a_stream_has_as_many_events_as_were_asked_for(count: int) -> None:
+    events = [json.loads(piece.partition(b"data: ")[2]) for piece in pieces(count)]
+    assert len(events) == count
+    assert [event["sequence_number"] for event in events] == list(range(count))
+    assert events[-1]["type"] == "response.completed"
+
+
+def test_the_sizes_are_the_usual_ones() -> None:
+    """What a message costs depends on its size: 1 KiB up, 2 KiB down, 250 bytes an event."""
+    assert 1000 < len(request(stream=False).partition(b"\r\n\r\n")[2]) < 1200
+    assert 1800 < len(document()) < 2200
+    assert 200 < len(pieces(300)[100]) < 300
+
+
+@pytest.mark.parametrize("kind", ["json", "sse"])
+async def test_an_answer_of_the_providers_is_no_error(kind: str) -> None:
+    async with Provider(answers(10, 0.0), keep=False) as provider:
+        outcome = await load(provider.url.removeprefix("http://"), kind, connections=2, requests=5, count=10)
+    assert outcome == Outcome(errors=0, seconds=outcome.seconds)
+
+
+async def test_any_other_answer_is_an_error() -> None:
+    """A bridge that fails fast would look cheap."""
+
+    def answer(seen: Seen) -> Answer:
+        assert seen.path == "/openai/v1/responses"
+        return Answer(status=500, body=document())
+
+    async with Provider(answer, keep=False) as provider:
+        outcome = await load(provider.url.removeprefix("http://"), "json", connections=2, requests=5, count=10)
+    assert outcome.errors == 5
+
+
+async def test_a_short_run_prints_both_ratios() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.ratios", "--quick", *FEW), cwd=ROOT, stdout=subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+    assert process.returncode == 0
+    assert re.findall(r"ratio per (.*): \d+\.\d\d \(", told.decode()) == ["JSON request", "SSE event"]
