@@ -73,6 +73,9 @@ def totals(database: Path, since: date | str | None = None, until: date | str | 
     for what is no day, `JournalUnavailable`.
     """
     first, last = _day("since", since), _day("until", until)
+    if first and last and first > last:
+        msg = f"until = {last}: expected a day not before since = {first}"
+        raise BadSetting(msg)
     found: dict[Grouping, list[Usage]] = {grouping: [] for grouping in GROUPINGS}
     for row in _rows(database, first, last):
         found[row["grouping"]].append(msgspec.convert(dict(row), Usage))

@@ -28,6 +28,7 @@ from sidecar.recorder.writer import GaveUp, Writer
 log = structlog.get_logger()
 
 BATCH = 1000  # submissions in one transaction: after an outage the first acknowledgements do not wait for the last row
+LAST_TRY = 1.0  # seconds: a try under way waits BUSY for a lock, and what it still commits must not be counted as lost
 RESPITE = 0.5  # seconds between the end of a thread and its successor
 
 
@@ -95,13 +96,15 @@ class Journal:
         return future
 
     def close(self, timeout: float) -> int:
-        """Writes what is queued and ends the thread; returns how many records are not written after `timeout` seconds.
+        """Writes what is queued, for `timeout` seconds, and ends the thread; returns how many records are not written.
 
-        Blocks, on whatever thread. What is submitted afterwards is not written.
+        Blocks, on whatever thread; a second longer when something is left, so that the try under way has ended and the
+        count is true (unless the disk hangs). What is submitted afterwards is not written.
         """
         self._queue.put(None)
-        self._done.wait(timeout)
-        self._give_up.set()
+        if not self._done.wait(timeout):
+            self._give_up.set()
+            self._done.wait(LAST_TRY)
         return self.pending
 
     def _begin(self) -> None:
@@ -109,7 +112,7 @@ class Journal:
 
     def _run(self) -> None:
         try:
-            while self._batch or not self._last:
+            while (self._batch or not self._last) and not self._give_up.is_set():
                 self._batch = self._batch or self._gathered()
                 if self._batch:
                     self._keep(self._batch)
@@ -120,6 +123,8 @@ class Journal:
             # Whatever nobody thought of: its traceback is reported as any thread's, a successor takes the same batch.
             if not self._done.is_set() and not self._give_up.wait(RESPITE):
                 self._begin()
+            else:
+                self._done.set()
 
     def _finish(self) -> None:
         self._writer.close()

@@ -59,6 +59,8 @@ def _make(database: Path) -> None:
 def _close_to_others(database: Path) -> None:
     if not database.is_file():
         raise unavailable(database, "it is not a regular file")
+    if not os.access(database, os.R_OK | os.W_OK):
+        raise unavailable(database, "it cannot be read and written")
     for path in (database, Path(f"{database}-wal"), Path(f"{database}-shm")):
         if path.exists() and path.stat().st_mode & 0o077:
             path.chmod(PRIVATE)

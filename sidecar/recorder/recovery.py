@@ -12,10 +12,13 @@ from sidecar.recorder.rows import PROMPT, moment
 MESSAGE = "the worker was lost before the interception ended"
 PATIENCE = 10.0  # seconds that a start waits for another process's transaction
 
-# A range, not LIKE: a worker's name may hold `_` and `%`. `;` is the character after `:`.
-OWNED = "ended_at IS NULL AND (worker = :owner OR (worker >= :owner || ':' AND worker < :owner || ';'))"
+# Not LIKE: a worker's name may hold `_` and `%`. The range is for the index of what is open; `;` follows `:`.
+OWNED = (
+    "ended_at IS NULL AND worker >= :owner AND worker < :owner || ';' "
+    "AND (worker = :owner OR substr(worker, length(:owner) + 1, 1) = ':')"
+)
 # S608: the condition above; the values are bound.
-FIND = f"SELECT id, open_prompt FROM interceptions WHERE {OWNED} AND open_prompt IS NOT NULL ORDER BY id"  # noqa: S608
+FIND = f"SELECT id, open_prompt FROM interceptions WHERE {OWNED} AND open_prompt IS NOT NULL"  # noqa: S608
 END = (
     "UPDATE interceptions SET ended_at = :at, status = 'failed', error_type = :type, error_message = :message, "  # noqa: S608
     f"open_prompt = NULL WHERE {OWNED}"

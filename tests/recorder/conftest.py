@@ -1,0 +1,39 @@
+import shutil
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+import structlog
+from journal_samples import Logged
+
+from sidecar.recorder.migration import migrate
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated journal, to be copied: Alembic takes its time."""
+    database = tmp_path_factory.mktemp("fresh") / "journal.db"
+    migrate(database)
+    return database
+
+
+@pytest.fixture
+def database(fresh: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(fresh, tmp_path / "journal.db"))
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    """The next thing that is logged, on whatever thread; at most ten seconds later."""
+    entries: SimpleQueue[MutableMapping[str, object]] = SimpleQueue()
+
+    def keep(_logger: object, level: str, entry: MutableMapping[str, object]) -> None:
+        entries.put(entry | {"level": level})
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[keep])
+    yield lambda: entries.get(timeout=10)
+    assert entries.empty()
+    structlog.configure(**before)

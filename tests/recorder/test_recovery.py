@@ -1,0 +1,136 @@
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import journal_samples as samples
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sidecar.core.errors import JournalUnavailable
+from sidecar.recorder.recovery import END, FIND, end_lost
+from sidecar.recorder.rows import Stored, row
+
+OWNER = "host:127.0.0.1:10000"
+AT = 1_000_000_003.0
+LOST_ROW = samples.STARTED_ROW | {
+    "ended_at": "2001-09-09T01:46:43.000000Z",
+    "status": "failed",
+    "error_type": "lost",
+    "error_message": "the worker was lost before the interception ended",
+    "open_prompt": None,
+}
+
+
+def write(database: Path, worker: str, *records: Stored) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for record in records:
+            made = row(record, f"row of {worker}", worker)
+            connection.execute(made.statement.sql, made.values)
+
+
+def still_open(database: Path) -> list[str]:
+    return [
+        str(name) for (name,) in samples.select(database, "SELECT worker FROM interceptions WHERE ended_at IS NULL")
+    ]
+
+
+def test_what_a_crash_left_open_ends_as_lost_and_keeps_its_prompt(database: Path) -> None:
+    write(database, samples.WORKER, samples.started())
+    assert end_lost(database, OWNER, at=AT, new_id=samples.numbered()) == 1
+    assert samples.table(database, "interceptions") == [LOST_ROW]
+    assert samples.table(database, "user_prompts") == [
+        {
+            "id": "id-0001",
+            "interception_id": "i-1",
+            "msg_id": "",
+            "prompt": "hello",
+            "created_at": "2001-09-09T01:46:43.000000Z",
+        }
+    ]
+
+
+def test_an_empty_prompt_is_a_prompt(database: Path) -> None:
+    write(database, samples.WORKER, samples.started(prompt=""))
+    end_lost(database, OWNER, at=AT, new_id=samples.numbered())
+    assert samples.select(database, "SELECT prompt FROM user_prompts") == [("",)]
+
+
+def test_no_prompt_stays_none(database: Path) -> None:
+    write(database, samples.WORKER, samples.started(prompt=None))
+    assert end_lost(database, OWNER, at=AT, new_id=samples.numbered()) == 1
+    assert samples.table(database, "user_prompts") == []
+
+
+def test_what_has_ended_stays_as_it_is(database: Path) -> None:
+    write(database, samples.WORKER, samples.started(), samples.ended())
+    assert end_lost(database, OWNER, at=AT, new_id=samples.numbered()) == 0
+    assert samples.table(database, "interceptions") == [samples.ENDED_ROW]
+
+
+@pytest.mark.parametrize(
+    ("owner", "ended"),
+    [
+        ("host:127.0.0.1:1", ["host:127.0.0.1:1", "host:127.0.0.1:1:0", "host:127.0.0.1:1:1"]),
+        ("host:127.0.0.1:1:0", ["host:127.0.0.1:1:0"]),
+        ("host:127.0.0.1:10", ["host:127.0.0.1:10:0"]),
+        ("h%", ["h%:0"]),
+        ("h_st:127.0.0.1:1", ["h_st:127.0.0.1:1:0"]),
+        ("host", ["host:127.0.0.1:1", "host:127.0.0.1:1:0", "host:127.0.0.1:1:1", "host:127.0.0.1:10:0"]),
+        ("hos", []),
+    ],
+)
+def test_only_the_owners_workers_lose_theirs(database: Path, owner: str, ended: list[str]) -> None:
+    """Names are compared as they are, not as patterns, and `:1` is not `:10`."""
+    workers = ["host:127.0.0.1:1", "host:127.0.0.1:1:0", "host:127.0.0.1:1:1", "host:127.0.0.1:10:0", "h%:0"]
+    workers += ["h_st:127.0.0.1:1:0", "other:127.0.0.1:1:0"]
+    for worker in workers:
+        write(database, worker, samples.started(interception=worker))
+    assert end_lost(database, owner, at=AT, new_id=samples.numbered()) == len(ended)
+    assert sorted(still_open(database)) == sorted(set(workers) - set(ended))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(st.text(alphabet="a:;_%1", max_size=4), st.text(alphabet="a:;_%1", max_size=4))
+def test_a_worker_belongs_to_its_name_and_what_follows_a_colon(database: Path, owner: str, worker: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM interceptions")
+    write(database, worker, samples.started(prompt=None))
+    belongs = worker == owner or worker.startswith(f"{owner}:")
+    assert end_lost(database, owner, at=AT, new_id=samples.numbered()) == belongs
+
+
+def test_the_search_reads_only_what_is_open(database: Path) -> None:
+    """A start must not take longer because the journal is long."""
+    with closing(sqlite3.connect(database)) as connection:
+        for statement in (FIND, END):
+            values = {"owner": "o", "at": "", "type": "", "message": ""}
+            plan = " ".join(str(line[3]) for line in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values))
+            assert "ix_interceptions_worker_open" in plan
+            assert "SCAN" not in plan
+
+
+def test_it_is_all_or_nothing(database: Path) -> None:
+    """An id that is taken leaves the prompt where it was: in the row of its interception, which stays open."""
+    write(database, samples.WORKER, samples.started("a"), samples.started("b"))
+
+    def failing() -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        end_lost(database, OWNER, at=AT, new_id=failing)
+    assert samples.select(database, "SELECT open_prompt FROM interceptions") == [("hello",), ("hello",)]
+    assert samples.table(database, "user_prompts") == []
+
+
+def test_a_journal_that_cannot_be_ended_is_told(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP TABLE user_prompts")
+    write(database, samples.WORKER, samples.started())
+    with pytest.raises(JournalUnavailable, match=r"journal\.db: no such table: user_prompts$"):
+        end_lost(database, OWNER, at=AT, new_id=samples.numbered())
+
+
+def test_a_missing_journal_is_told(tmp_path: Path) -> None:
+    with pytest.raises(JournalUnavailable, match="there is no such file"):
+        end_lost(tmp_path / "journal.db", OWNER, at=AT, new_id=samples.numbered())

@@ -1,0 +1,255 @@
+import io
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sidecar.core.errors import BadSetting, JournalUnavailable
+from sidecar.core.records import CredentialKind, Ended, ErrorType, Failure, Started, Tokens, Tool
+from sidecar.recorder.migration import migrate
+from sidecar.recorder.rows import Stored, row
+from sidecar.report import Usage, table, totals
+
+FIRST_DAY, SECOND_DAY = 1_000_000_000.0, 1_000_080_000.0  # 2001-09-09 01:46:40 and 2001-09-10 00:00:00, UTC
+
+STARTED = Started(
+    interception="1",
+    at=FIRST_DAY,
+    initiator="alice",
+    actor_metadata={},
+    provider="openai",
+    provider_name="openai",
+    model="gpt-5",
+    streaming=True,
+    client="Codex",
+    client_session=None,
+    user_agent=None,
+    correlating_tool_call=None,
+    credential_kind=CredentialKind.CENTRALIZED,
+    credential_hint="...",
+    request_path="/openai/v1/responses",
+    request_id=None,
+    prompt=None,
+    read_at=FIRST_DAY,
+)
+TOKENS = Tokens(
+    interception="1",
+    at=FIRST_DAY,
+    msg_id="",
+    input=100,
+    output=20,
+    cache_read=3,
+    cache_write=4,
+    extra={},
+    provider_model=None,
+    service_tier=None,
+)
+TOOL = Tool(
+    interception="1",
+    at=FIRST_DAY,
+    msg_id="",
+    item_id=None,
+    tool_call_id=None,
+    kind="function_call",
+    name="f",
+    input=None,
+)
+ENDED = Ended(interception="1", at=FIRST_DAY, failure=None, http_status=200, provider_request_id=None)
+FAILURE = Failure(type=ErrorType.SERVER_ERROR, message="the provider answered 500")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    migrate(tmp_path / "journal.db")
+    return tmp_path / "journal.db"
+
+
+def write(database: Path, *records: Stored) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for number, record in enumerate(records):
+            made = row(record, f"{record.interception}/{number}", "w")
+            connection.execute(made.statement.sql, made.values)
+
+
+@pytest.fixture
+def busy(database: Path) -> Path:
+    """Alice twice on the first day, with two tools and a failure; Bob once on the second, not yet at the end."""
+    write(database, STARTED, TOKENS, TOOL, TOOL, ENDED)
+    write(database, replace(STARTED, interception="2", client="Zed"), replace(ENDED, interception="2", failure=FAILURE))
+    write(database, replace(STARTED, interception="3", at=SECOND_DAY, initiator="bob", model="gpt-5-mini"))
+    return database
+
+
+def usage(name: str, interceptions: int, failed: int = 0, still_open: int = 0, *, used: bool = False) -> Usage:
+    return {
+        "name": name,
+        "interceptions": interceptions,
+        "failed": failed,
+        "open": still_open,
+        "input_tokens": 100 if used else 0,
+        "output_tokens": 20 if used else 0,
+        "cache_read_input_tokens": 3 if used else 0,
+        "cache_write_input_tokens": 4 if used else 0,
+        "tool_calls": 2 if used else 0,
+    }
+
+
+def test_usage_is_counted_by_actor_model_client_and_day(busy: Path) -> None:
+    assert totals(busy) == {
+        "since": None,
+        "until": None,
+        "total": usage("", 3, 1, 1, used=True),
+        "actor": [usage("alice", 2, 1, 0, used=True), usage("bob", 1, 0, 1)],
+        "model": [usage("gpt-5", 2, 1, 0, used=True), usage("gpt-5-mini", 1, 0, 1)],
+        "client": [usage("Codex", 2, 0, 1, used=True), usage("Zed", 1, 1)],
+        "day": [usage("2001-09-09", 2, 1, 0, used=True), usage("2001-09-10", 1, 0, 1)],
+    }
+
+
+def test_an_empty_journal_adds_up_to_nothing(database: Path) -> None:
+    assert totals(database) == {
+        "since": None,
+        "until": None,
+        "total": usage("", 0),
+        "actor": [],
+        "model": [],
+        "client": [],
+        "day": [],
+    }
+
+
+def test_two_usages_of_one_interception_count_it_once(database: Path) -> None:
+    write(database, STARTED, TOKENS, TOKENS, TOOL)
+    found = totals(database)["total"]
+    assert (found["interceptions"], found["input_tokens"], found["tool_calls"]) == (1, 200, 1)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "names"),
+    [
+        (None, "2001-09-09", ["alice"]),
+        ("2001-09-10", None, ["bob"]),
+        (date(2001, 9, 9), date(2001, 9, 10), ["alice", "bob"]),
+        (datetime(2001, 9, 10, 12, tzinfo=UTC), datetime(2001, 9, 10, tzinfo=UTC), ["bob"]),
+        ("2001-09-11", "9999-12-31", []),
+    ],
+)
+def test_both_days_of_a_span_are_included(
+    busy: Path, since: date | str | None, until: date | str | None, names: list[str]
+) -> None:
+    assert [line["name"] for line in totals(busy, since, until)["actor"]] == names
+
+
+def test_the_span_is_named_in_the_answer(busy: Path) -> None:
+    found = totals(busy, "2001-09-09", date(2001, 9, 10))
+    assert (found["since"], found["until"]) == ("2001-09-09", "2001-09-10")
+
+
+def test_an_absurd_count_costs_nobody_the_report(database: Path) -> None:
+    """Two of the largest integers have no sum in 64 bits."""
+    most = 2**63 - 1
+    write(database, STARTED, replace(TOKENS, input=most), replace(TOKENS, input=most))
+    found = totals(database)["total"]
+    assert (found["input_tokens"], found["output_tokens"]) == (most, 40)
+
+
+@pytest.mark.parametrize("setting", ["since", "until"])
+def test_what_is_no_day_is_told(database: Path, setting: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        totals(database, **{setting: "yesterday"})
+    assert str(caught.value) == f"{setting} = 'yesterday': expected a day, YYYY-MM-DD"
+
+
+def test_a_span_that_ends_before_it_begins_is_told(database: Path) -> None:
+    with pytest.raises(BadSetting) as caught:
+        totals(database, "2001-09-10", "2001-09-09")
+    assert str(caught.value) == "until = 2001-09-09: expected a day not before since = 2001-09-10"
+
+
+def test_a_missing_journal_is_told_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(JournalUnavailable, match=r"journal\.db: there is no such file$"):
+        totals(tmp_path / "journal.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_programs_database_is_told(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    with pytest.raises(JournalUnavailable, match=r"other\.db: not a journal of ours$"):
+        totals(tmp_path / "other.db")
+
+
+def test_a_journal_whose_tables_are_gone_is_told(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP TABLE token_usages")
+    with pytest.raises(JournalUnavailable, match=r"journal\.db: no such table: token_usages$"):
+        totals(database)
+
+
+def test_the_report_does_not_wait_for_a_writer(busy: Path) -> None:
+    """It sees what was committed."""
+    with closing(sqlite3.connect(busy, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM interceptions")
+        assert totals(busy)["total"]["interceptions"] == 3
+
+
+def test_the_report_is_json(busy: Path) -> None:
+    assert json.loads(json.dumps(totals(busy))) == totals(busy)
+
+
+def shown(database: Path) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table(totals(database)))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_table_shows_every_grouping_and_the_whole(busy: Path) -> None:
+    found = [[cell.strip() for cell in line[1:-1].split("│")] for line in shown(busy).splitlines() if line[0] == "│"]
+    whole = ["total", "3", "1", "1", "100", "20", "3", "4", "2"]
+    nothing = ["0"] * 5
+    assert found == [
+        ["alice", "2", "1", "0", "100", "20", "3", "4", "2"],
+        ["bob", "1", "0", "1", *nothing],
+        whole,
+        ["gpt-5", "2", "1", "0", "100", "20", "3", "4", "2"],
+        ["gpt-5-mini", "1", "0", "1", *nothing],
+        whole,
+        ["Codex", "2", "0", "1", "100", "20", "3", "4", "2"],
+        ["Zed", "1", "1", "0", *nothing],
+        whole,
+        ["2001-09-09", "2", "1", "0", "100", "20", "3", "4", "2"],
+        ["2001-09-10", "1", "0", "1", *nothing],
+        whole,
+    ]
+
+
+def test_the_columns_say_what_they_count(busy: Path) -> None:
+    heading = shown(busy).splitlines()[1]
+    assert [cell.strip() for cell in heading[1:-1].split("┃")] == [
+        "actor",
+        "interceptions",
+        "failed",
+        "open",
+        "input",
+        "output",
+        "cache read",
+        "cache write",
+        "tool calls",
+    ]
+
+
+def test_a_name_cannot_steer_the_terminal(database: Path) -> None:
+    """Names come from headers and bodies of others: neither escape sequences nor markup take effect."""
+    write(database, replace(STARTED, initiator="\x1b[31mred", model="[bold]x[/bold]", client="a\u202eb"))
+    found = shown(database)
+    assert "\x1b" not in found
+    assert "\u202e" not in found
+    assert "\ufffd[31mred" in found
+    assert "[bold]x[/bold]" in found
