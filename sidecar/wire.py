@@ -94,8 +94,7 @@ def encode(reply: Reply, *, verdict: str, duplex: Collection[Side] = ()) -> byte
             return _echo(reply)
         case Refuse():
             return _refusal(reply).SerializeToString(deterministic=True)  # of a map's order, which differs by process
-        case Forward():
-            return _verdict(reply, verdict, duplex=duplex).SerializeToString(deterministic=True)
+    return _verdict(reply, verdict, duplex=duplex).SerializeToString(deterministic=True)
 
 
 def acknowledged(message: ProcessingRequest, *, duplex: Collection[Side]) -> bytes:

@@ -1,0 +1,43 @@
+"""In a process of its own: what is configured is the process's."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+PROGRAM = """
+import logging, structlog
+from sidecar import logs
+logs.configure()
+structlog.contextvars.bind_contextvars(worker="host:0")
+log = structlog.get_logger()
+log.debug("not worth it")
+log.warning("said", interception="i-1", odd="\\u2028\\nnext")
+"""
+
+
+def test_a_line_is_json_where_a_machine_reads_it() -> None:
+    """One line a message, whatever is in it; on standard error, with the worker's name and UTC."""
+    said = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True)
+    assert said.stdout == b""
+    [line] = said.stderr.decode().splitlines()
+    entry = json.loads(line)
+    assert entry.pop("timestamp").endswith("Z")
+    assert entry == {
+        "event": "said",
+        "level": "warning",
+        "worker": "host:0",
+        "interception": "i-1",
+        "odd": "\u2028\nnext",
+    }
+
+
+def test_a_line_is_coloured_where_a_person_reads_it() -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, stderr=theirs)
+    os.close(theirs)
+    said = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert "said" in said
+    assert not said.lstrip().startswith("{")
