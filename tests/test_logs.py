@@ -1,10 +1,14 @@
-"""In a process of its own: what is configured is the process's."""
+"""Mostly in a process of its own: what is configured is the process's."""
 
 import json
 import os
 import pty
 import subprocess
 import sys
+
+import structlog
+
+from sidecar import logs
 
 PROGRAM = """
 import logging, structlog
@@ -41,3 +45,15 @@ def test_a_line_is_coloured_where_a_person_reads_it() -> None:
     os.close(ours)
     assert "said" in said
     assert not said.lstrip().startswith("{")
+
+
+def test_nobodys_lines_are_lost_below_warnings() -> None:
+    """From `info` on; nothing of what was set up outlives the test."""
+    before = structlog.get_config()
+    try:
+        logs.configure()
+        after = structlog.get_config()
+    finally:
+        structlog.configure(**before)
+    assert after["cache_logger_on_first_use"]
+    assert after["wrapper_class"] is structlog.make_filtering_bound_logger(20)

@@ -187,10 +187,7 @@ async def test_a_start_that_is_not_committed_in_time_is_refused() -> None:
     ],
 )
 async def test_an_end_that_is_our_own_doing_is_told_from_the_others(
-    pause: float,
-    stopping: bool,
-    why: ErrorType,
-    message: str,  # noqa: FBT001 - a parameter of the test's
+    pause: float, *, stopping: bool, why: ErrorType, message: str
 ) -> None:
     """A process that stood still has lost its streams: Envoy went on without it."""
     clock, disk = Clock(), Disk()

@@ -1,15 +1,11 @@
 import shutil
-import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-with warnings.catch_warnings():
-    # envoy-data-plane's validators are written in pydantic's older style.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from sidecar.recorder.migration import migrate
-    from tests.contract.worker import Worker, serving
+from sidecar.recorder.migration import migrate
+from tests.contract.worker import Worker, serving
 
 
 @pytest.fixture(scope="session")

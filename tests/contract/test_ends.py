@@ -215,6 +215,19 @@ async def test_a_message_too_large_for_the_server_ends_the_stream_without_a_reco
     assert worker.ends() == []
 
 
+async def test_bytes_that_are_no_message_end_the_stream(worker: Worker) -> None:
+    """Whoever says them is no Envoy; what it said before is ended."""
+    stream = worker.stream()
+    await stream.ask(*REQUEST)
+    garbage = worker.channel.stream_stream(peer.METHOD)()
+    await garbage.write(b"\xff")
+    with pytest.raises(grpc.RpcError):
+        assert await garbage.read() == b""
+    await stream.end()
+    await worker.settled()
+    assert worker.ends() == [("failed", "disconnected", None)]
+
+
 async def test_many_streams_end_at_once(worker: Worker) -> None:
     """Envoy's connection breaks under all of them."""
     streams = [worker.stream() for _ in range(20)]
