@@ -21,13 +21,14 @@ COMMAND = (sys.executable, "-m", "sidecar")
 CENTRAL_KEY = "sk-central-canary-0a1b2c3d4e5f6071"
 STOPPED_WITHIN = 20.0  # seconds: what `up` promises
 _TRIES = 5
+Ports = tuple[int, int]
 _OURS = ("AIBRIDGE_", "OPENAI_", "OTEL_", "SSL_CERT_")
 
 
 class Bridge:
     """One that runs, or has run. `url` is where clients go."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes], ports: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], ports: Ports) -> None:
         self.folder = folder
         self.process = process
         self.port, self.admin = ports
@@ -109,17 +110,20 @@ class Bridge:
 
 
 @contextmanager
-def bridge(folder: Path, provider: str, **settings: object) -> Iterator[Bridge]:
-    """One that is ready, in front of the provider at that URL unless `settings` name others; gone afterwards."""
+def bridge(folder: Path, provider: str, ports: Ports | None = None, **settings: object) -> Iterator[Bridge]:
+    """One that is ready, in front of the provider at that URL unless `settings` name others; gone afterwards.
+
+    `ports`: for clients and for Envoy's admin interface; None: any that are free.
+    """
     usual = {"providers": [{"name": "openai", "base_url": f"{provider}/v1", "api_key": CENTRAL_KEY}]}
-    started = _started(folder, usual | settings)
+    started = _started(folder, ports, usual | settings)
     try:
         yield started
     finally:
         started.kill()
 
 
-def written(folder: Path, ports: tuple[int, int], settings: Mapping[str, object]) -> Path:
+def written(folder: Path, ports: Ports, settings: Mapping[str, object]) -> Path:
     """The file with these settings and, where they say nothing, with everything in `folder`."""
     usual = {
         "listen": f"127.0.0.1:{ports[0]}",
@@ -139,7 +143,7 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
 
 
-def free_ports() -> tuple[int, int]:
+def free_ports() -> Ports:
     """Two that nobody uses at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         return one.getsockname()[1], two.getsockname()[1]
@@ -159,9 +163,9 @@ def launched(folder: Path, file: Path, command: str = "up") -> subprocess.Popen[
         )
 
 
-def _started(folder: Path, settings: Mapping[str, object]) -> Bridge:
+def _started(folder: Path, wanted: Ports | None, settings: Mapping[str, object]) -> Bridge:
     for _ in range(_TRIES):
-        ports = free_ports()
+        ports = wanted or free_ports()
         started = Bridge(folder, launched(folder, written(folder, ports, settings)), ports)
         eventually(lambda started=started: started.health() == 200 or started.process.poll() is not None, "ready", 60)
         if started.process.poll() is None:
