@@ -108,7 +108,11 @@ async def _listen(processor: Processor, assignment: Assignment) -> tuple[aio.Ser
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     for name in ("", SERVICE):
         await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    server.add_insecure_port(f"unix:{assignment.socket}")
+    try:
+        server.add_insecure_port(f"unix:{assignment.socket}")
+    except RuntimeError:
+        msg = f"cannot listen at {assignment.socket}"
+        raise SidecarError(msg) from None
     await server.start()
     return server, servicer
 

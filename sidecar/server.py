@@ -130,23 +130,28 @@ class Stream:
         interception = self._interception
         if interception is None or event is None:
             return self._despite(message, was_decided=was_decided)
-        step = await self._step(interception, event)
+        if interception.phase is Phase.REQUEST:
+            step = await self._asked(interception, event)
+        else:
+            step = self._attempt(self._received, interception, event)
         while step is not None and step.wait is Wait.START:
             durable = await self._safe(step.records, self._shared.start_timeout)
             step = self._attempt(interception.receive, Recorded(at=self._shared.now(), durable=durable))
-        replies = None if step is None else await self._told(interception, step)
+        if step is not None and step.records:
+            await self._recorded(interception, step)
+        replies = None if step is None else self._attempt(self._encoded, step)
         return self._despite(message, was_decided=was_decided) if replies is None else replies
 
-    async def _step(self, interception: Interception, event: wire.Event) -> Step | None:
-        if interception.phase is Phase.REQUEST and isinstance(event, Body):
+    async def _asked(self, interception: Interception, event: wire.Event) -> Step | None:
+        """What follows from a piece of the request, for which there must be room."""
+        if isinstance(event, Body):
             self._brought += len(event.data)
             if not self._reserve(self._brought):
                 return interception.refuse(OVERLOADED)
-            if not interception.is_packed(event):
-                return self._attempt(self._received, interception, event)
-            # The decoders let go of the interpreter's lock.
-            unpacked = await asyncio.to_thread(self._attempt, interception.unpacked, event)
-            return None if unpacked is None else self._attempt(self._received, interception, unpacked)
+            if interception.is_packed(event):
+                # The decoders let go of the interpreter's lock.
+                unpacked = await asyncio.to_thread(self._attempt, interception.unpacked, event)
+                return None if unpacked is None else self._attempt(self._received, interception, unpacked)
         return self._attempt(self._received, interception, event)
 
     def _event(self, message: wire.Message) -> wire.Event:
@@ -171,14 +176,13 @@ class Stream:
             return interception.refuse(OVERLOADED)
         return step
 
-    async def _told(self, interception: Interception, step: Step) -> Sequence[bytes] | None:
-        if step.wait is Wait.END:
-            if not await self._safe(step.records, self._shared.end_timeout):
-                self._shared.let_go += 1
-                log.warning("response let go before its records were safe", interception=interception.id)
-        elif step.records:
+    async def _recorded(self, interception: Interception, step: Step) -> None:
+        """Hand the records in, and wait for their commit where a response is about to end."""
+        if step.wait is not Wait.END:
             self._keep(step.records)
-        return self._attempt(self._encoded, step)
+        elif not await self._safe(step.records, self._shared.end_timeout):
+            self._shared.let_go += 1
+            log.warning("response let go before its records were safe", interception=interception.id)
 
     def _encoded(self, step: Step) -> Sequence[bytes]:
         return [wire.encode(reply, verdict=self._shared.verdict, duplex=self._duplex) for reply in step.replies]

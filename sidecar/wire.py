@@ -55,12 +55,11 @@ def decode(message: ProcessingRequest, at: float) -> Event:
         msg = "a message of an unknown kind"
         raise OutOfOrder(msg)
     kind, side = _KINDS[told]
+    part = getattr(message, told)
     if kind is Body:
-        part = getattr(message, told)
         return Body(side=side, at=at, data=part.body, end=part.end_of_stream)
     if kind is Trailers:
         return Trailers(side=side, at=at)
-    part = getattr(message, told)
     return Headers(
         side=side, at=at, pairs=_pairs(part.headers), end=part.end_of_stream, attributes=_attributes(message)
     )
@@ -79,7 +78,12 @@ def duplex(message: ProcessingRequest) -> frozenset[Side]:
 
 
 def shows_bodies(message: ProcessingRequest) -> bool:
-    """Whether a stream's first message promises whole request bodies before anything leaves, or promises nothing."""
+    """Whether a stream's first message promises whole request bodies before anything leaves, or promises nothing.
+
+    In observability mode nobody waits for a verdict.
+    """
+    if message.observability_mode:
+        return False
     mode = message.protocol_config.request_body_mode
     is_whole = mode in {ProcessingMode.BUFFERED, ProcessingMode.FULL_DUPLEX_STREAMED}
     return is_whole or not message.HasField("protocol_config")
@@ -109,9 +113,10 @@ def acknowledged(message: ProcessingRequest, *, duplex: Collection[Side]) -> byt
 
 
 def _pairs(headers: HeaderMap) -> tuple[tuple[str, str], ...]:
-    # `raw_value` is what Envoy sends; `value` is the older spelling that other proxies may use.
+    # `raw_value` is what Envoy sends; `value`, and a name's own case, are what other proxies may use.
     return tuple(
-        (header.key, header.raw_value.decode("utf-8", "surrogateescape") or header.value) for header in headers.headers
+        (header.key.lower(), header.raw_value.decode("utf-8", "surrogateescape") or header.value)
+        for header in headers.headers
     )
 
 

@@ -288,3 +288,16 @@ def test_any_message_can_be_answered_without_changing_anything(
     message: ProcessingRequest, expected: dict[str, object]
 ) -> None:
     assert told(wire.acknowledged(message, duplex=frozenset({Side.RESPONSE}))) == expected
+
+
+def test_in_observability_mode_nobody_waits_for_a_verdict() -> None:
+    """What cannot be stopped must not look as if it had been judged."""
+    assert not wire.shows_bodies(ProcessingRequest(observability_mode=True))
+
+
+def test_names_are_lower_case_whoever_sends_them() -> None:
+    """Envoy lower-cases; a credential under another proxy's `Authorization` must not escape its removal."""
+    headers = HeaderMap(headers=[HeaderValue(key="Authorization", raw_value=b"x")])
+    event = wire.decode(ProcessingRequest(request_headers=HttpHeaders(headers=headers)), 0.0)
+    assert isinstance(event, Headers)
+    assert event.pairs == (("authorization", "x"),)

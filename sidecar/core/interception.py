@@ -54,8 +54,7 @@ class Interception:
         self._gathers = (
             Side.REQUEST in duplex
         )  # a request's body comes in pieces, and nothing is answered before its end
-        self._body: list[bytes] = []
-        self._held = 0  # bytes of the body
+        self._body = bytearray()  # what came of a body in pieces
         self._verdict: tuple[Reply, ...] = ()
         self._request: Admitted  # from phase REQUEST on, and where a request was refused never used
         self._started: Started | None = None  # None for a passthrough, too
@@ -85,13 +84,13 @@ class Interception:
             self.phase is Phase.REQUEST
             and isinstance(event, Body)
             and (event.end or not self._gathers)
-            and self._held + len(event.data) > _LONG
+            and len(self._body) + len(event.data) > _LONG
             and self._request.headers.first("content-encoding") is not None
         )
 
     def unpacked(self, event: Body) -> Body:
         """Return `event` with the body that it completes decoded. Pure: it may run in another thread."""
-        body = b"".join((*self._body, event.data))
+        body = self._joined(event)
         try:
             return replace(
                 event, plain=requests.payload(self._request.headers, body, self._policy.bounds.request_bytes)
@@ -142,18 +141,22 @@ class Interception:
 
     def _gathered(self, event: Body | Trailers) -> Step:
         if isinstance(event, Body):
-            self._body.append(event.data)
-            self._held += len(event.data)
-            if self._held > self._policy.bounds.request_bytes:
+            if len(self._body) + len(event.data) > self._policy.bounds.request_bytes:
                 return self.refuse(TOO_LARGE)
             # Envoy's BUFFERED body is one message, whole whether it is marked `end` or not.
             if self._gathers and not event.end:
+                self._body += event.data
                 return Step()
         return self._whole(event)
 
+    def _joined(self, last: Headers | Body | Trailers) -> bytes:
+        """The whole body: the very bytes, where they came at once."""
+        data = last.data if isinstance(last, Body) else b""
+        return bytes(self._body + data) if self._body else data
+
     def _whole(self, last: Headers | Body | Trailers) -> Step:
         """The request is here, all of it; `last` brought its end."""
-        body = b"".join(self._body)
+        body = self._joined(last)
         self._body.clear()
         plain = last.plain if isinstance(last, Body) else None
         try:
