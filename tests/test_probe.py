@@ -53,13 +53,14 @@ def answer(seen: Seen) -> Answer:  # noqa: PLR0911 - one for each way to be wron
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+def running(tmp_path_factory: pytest.TempPathFactory, nobody: str) -> Iterator[Bridge]:
     """A bridge whose providers have each their own way to be wrong, except the first."""
     names = ("right", "refusing", "toolless", "short", "erring", "failing", "odd", "garbled")
     with ThreadedProvider(Provider(answer, pace=0)) as provider:
         providers = [{"name": name, "base_url": f"{provider.url}/{name}/v1", "api_key": CENTRAL_KEY} for name in names]
-        keyless = {"name": "keyless", "base_url": f"{provider.url}/right/v1"}
-        with bridge(tmp_path_factory.mktemp("probed"), provider.url, providers=[*providers, keyless]) as started:
+        providers.append({"name": "keyless", "base_url": f"{provider.url}/right/v1"})
+        providers.append({"name": "gone", "base_url": f"{nobody}/v1", "api_key": CENTRAL_KEY})
+        with bridge(tmp_path_factory.mktemp("probed"), provider.url, providers=providers) as started:
             yield started
 
 
@@ -135,6 +136,14 @@ def test_answer_that_does_not_come_is_told(nobody: str) -> None:
 def test_journal_that_goes_away_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(JournalUnavailable, match="unable to open"):
         recorded(tmp_path / "gone.db", "a request id")
+
+
+def test_record_of_an_answer_that_never_came_agrees(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """The provider is gone, which is not the journal's fault; the prompt it has kept is none either."""
+    assert not probe(settings, model="gpt-5", provider="gone", actor="ada")
+    shown = capsys.readouterr().out
+    assert shown.count("✗ 503 the provider could not be reached") == 3
+    assert shown.count("✓ failed: disconnected") == 3
 
 
 def test_record_that_is_not_there_is_told(

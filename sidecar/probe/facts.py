@@ -11,7 +11,7 @@ from openai.types.responses import ResponseUsage
 from sqlalchemy import Connection, NullPool, RowMapping, Table, create_engine, select
 from sqlalchemy.exc import DBAPIError
 
-from sidecar.probe.asks import OK, Ask, Seen
+from sidecar.probe.asks import Ask, Seen
 from sidecar.recorder.connection import unavailable, uri
 from sidecar.recorder.schema import interceptions, token_usages, tool_usages, user_prompts
 
@@ -47,7 +47,8 @@ def expected(ask: Ask, seen: Seen, actor: str, model: str) -> Facts:
         streaming=ask.streaming,
         status="failed" if seen.error else "completed",
         http_status=seen.http_status,
-        prompts=(ask.prompt,) if response else () if seen.http_status not in {None, OK} else None,
+        # Without an answer it is kept or not, by why there is none.
+        prompts=(ask.prompt,) if response else None,
         tokens=tokens(response.usage) if response and response.usage else (),
         tools=tuple((call.name, call.call_id, _value(call.arguments)) for call in seen.calls),
     )
