@@ -3,11 +3,10 @@
 import asyncio
 from http.client import HTTPConnection, HTTPException
 
-from sidecar.bootstrap.listener import STAT_PREFIX
 from sidecar.settings import Settings, host_and_port
 
 _BOUND = 2.0  # seconds for an answer
-_ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
+_ACTIVE = "http.aibridge.downstream_rq_active"  # `aibridge`: the listener's stat_prefix, in sidecar.bootstrap
 _OK = 200
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import structlog
 from typing_extensions import override
 
-from sidecar import bootstrap
 from sidecar.admin import Envoy
 from sidecar.assignment import Assignment
 from sidecar.core.errors import SidecarError
@@ -40,7 +39,9 @@ class NotStarted(SidecarError):
 
 
 class Child(ABC):
-    """A process that is replaced when it ends. `bound`: seconds it has to stop."""
+    """A process that is replaced when it ends. `bound`: seconds it has to stop; `patience`: seconds it has to serve."""
+
+    patience = READY
 
     def __init__(self, name: str, bound: float) -> None:
         self.name = name
@@ -49,13 +50,23 @@ class Child(ABC):
         self._stopping = False
 
     async def start(self) -> None:
-        """Start it and wait until it serves. Raises NotStarted."""
-        self._process = await self._spawned()
+        """Start it and wait until it serves. Raises NotStarted, with nothing of it left running."""
+        if self._stopping:
+            msg = f"{self.name} was told to stop"
+            raise NotStarted(msg)
         try:
-            served = await asyncio.wait_for(self._serves(self._process), READY)
+            self._process = await self._spawned()
+        except OSError as error:
+            msg = f"{self.name} cannot be run: {error.strerror}"
+            raise NotStarted(msg) from None
+        if self._stopping:  # told meanwhile, when there was no process yet
+            self._process.terminate()
+        try:
+            served = await asyncio.wait_for(self._serves(self._process), self.patience)
         except TimeoutError:
             served = False
         if not served:
+            await _killed(self._process)
             msg = f"{self.name} did not come to serve; its own lines say why"
             raise NotStarted(msg)
 
@@ -92,9 +103,7 @@ class Child(ABC):
             await asyncio.wait_for(process.wait(), self.bound)
         except TimeoutError:
             log.error("a child had to be killed", child=self.name)  # noqa: TRY400 - the trace says nothing more
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await _killed(process)
 
     @abstractmethod
     async def _spawned(self) -> Process:
@@ -160,8 +169,7 @@ class EnvoyChild(Child):
     @override
     async def _spawned(self) -> Process:
         config = self._settings.runtime_dir / "envoy.yaml"
-        config.unlink(missing_ok=True)
-        config.write_text(bootstrap.render(self._settings), encoding="utf-8")
+        await asyncio.to_thread(_write_bootstrap, self._settings, config)
         return await asyncio.create_subprocess_exec(
             *(self._binary, "--config-path", config, "--log-level", "warning", "--disable-hot-restart"),
             *("--file-flush-interval-msec", "1000"),
@@ -180,6 +188,19 @@ class EnvoyChild(Child):
     @override
     async def _ended(self) -> None:
         """Nothing: what it had under way has ended with it, and the workers have seen that."""
+
+
+def _write_bootstrap(settings: Settings, config: Path) -> None:
+    from sidecar import bootstrap  # noqa: PLC0415 - takes a second or two, in which the parent has to hear signals
+
+    config.unlink(missing_ok=True)
+    config.write_text(bootstrap.render(settings), encoding="utf-8")
+
+
+async def _killed(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
 
 
 async def _told(process: Process, order: bytes) -> None:

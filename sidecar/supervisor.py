@@ -86,10 +86,15 @@ class Bridge:
             await asyncio.gather(living, told, return_exceptions=True)
 
     async def _live(self) -> None:
+        if self._told.is_set():
+            return
         await asyncio.gather(*(child.start() for child in self._workers))
         for child in self._front:
             await child.start()
-        log.info("ready", listen=self._settings.listen, workers=len(self._workers), records=self._settings.recorder.url)
+        if not self._told.is_set():
+            log.info(
+                "ready", listen=self._settings.listen, workers=len(self._workers), records=self._settings.recorder.url
+            )
         await asyncio.gather(*(child.keep() for child in (*self._workers, *self._front)))
 
     async def _end(self) -> None:

