@@ -16,14 +16,17 @@ _WRONG_SETTING = 2
 _FAILED = 1
 
 
+_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file [default: ./aibridge.toml if there, else built-in defaults]; AIBRIDGE_* variables beat it.",
+)
+
+
 def _config(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the option --config and, as its first argument, the settings."""
 
-    @click.option(
-        "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="TOML file [default: ./aibridge.toml if there, else built-in defaults]; AIBRIDGE_* variables beat it.",
-    )
+    @_option
     @wraps(command)
     def configured(config: Path | None, **options: object) -> None:
         with_errors(lambda: command(load(config), **options))
@@ -66,13 +69,13 @@ def serve(settings: Settings) -> None:
 
 
 @main.command("envoy-config")
-@_config
+@_option
 @click.option("--defaults", "pure", is_flag=True, help="Ignore files and environment: the built-in defaults.")
-def envoy_config(settings: Settings, *, pure: bool) -> None:
+def envoy_config(config: Path | None, *, pure: bool) -> None:
     """Print the Envoy bootstrap for these settings, as YAML."""
     from sidecar import bootstrap  # noqa: PLC0415 - slow to import
 
-    click.echo(bootstrap.render(defaults() if pure else settings), nl=False)
+    with_errors(lambda: click.echo(bootstrap.render(defaults() if pure else load(config)), nl=False))
 
 
 @main.command()
