@@ -36,6 +36,8 @@ Method: TypeAlias = "grpc.RpcMethodHandler[wire.Message, bytes]"
 Context: TypeAlias = "aio.ServicerContext[wire.Message, bytes]"
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+# Records waiting for a disk in trouble: a few MiB as a rule, in the worst case 1 MiB of prompt for every other one.
+_MOST_PENDING = 5_000
 _UNDECIDED = frozenset({Phase.START, Phase.REQUEST, Phase.RECORDING})
 
 
@@ -60,6 +62,7 @@ class Processor:
     start_timeout: float
     end_timeout: float
     inflight_bytes: int
+    pending: Callable[[], int]  # records that are not yet durable
     held: int = 0  # request bodies under way, as announced or as they come, until their verdicts
     streams: int = 0  # open ones
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while there is none
@@ -172,7 +175,7 @@ class Stream:
 
     def _received(self, interception: Interception, event: wire.Event) -> Step:
         step = interception.receive(event)
-        if interception.phase is Phase.REQUEST and isinstance(event, Headers) and not self._reserve(length(event)):
+        if interception.phase is Phase.REQUEST and isinstance(event, Headers) and not self._has_room(length(event)):
             return interception.refuse(OVERLOADED)
         return step
 
@@ -219,6 +222,9 @@ class Stream:
             trace = self._trace
             kept.add_done_callback(lambda kept: trace.observe(records, None if kept.cancelled() else kept.result()))
         return kept
+
+    def _has_room(self, size: int) -> bool:
+        return self._shared.pending() < _MOST_PENDING and self._reserve(size)
 
     def _reserve(self, size: int) -> bool:
         """Whether there is room for a body of `size` bytes; what it has already counts."""

@@ -105,6 +105,7 @@ def processor(disk: Disk, *, traces: object = None, clock: Clock | None = None, 
         start_timeout=timeout,
         end_timeout=timeout,
         inflight_bytes=2**20,
+        pending=lambda: 0,
     )
 
 

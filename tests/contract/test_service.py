@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from sidecar.core.records import Ended
 from tests.contract import peer
-from tests.contract.worker import Worker, locked, serving
+from tests.contract.worker import NOW, Worker, locked, serving
 
 BODY = b'{"model":"gpt-5","input":"hi"}'
 OVERLOADED = peer.refused(
@@ -114,3 +115,20 @@ async def test_streams_do_not_wait_for_each_other(worker: Worker) -> None:
     await asyncio.gather(*(one.end() for one in (silent, *others)))
     await worker.settled()
     assert worker.ends() == [("failed", "disconnected", None)] * 50
+
+
+async def test_a_journal_that_cannot_keep_up_turns_new_requests_away_for_a_while(folder: Path) -> None:
+    """What waits for a disk in trouble waits in memory: more of it must not come in than memory holds."""
+    end = Ended(interception="gone", at=NOW, failure=None, http_status=200, provider_request_id=None)
+    async with serving(folder) as worker:
+        with locked(worker.database):
+            waiting = [worker.journal.submit([end]) for _ in range(5_000)]
+            refused = worker.stream()
+            assert await refused.ask(peer.request_headers()) == [OVERLOADED]
+            await refused.end()
+        await asyncio.gather(*waiting)
+        served = worker.stream()
+        assert await served.ask(peer.request_headers()) == [peer.HEADERS_SEEN]
+        await served.end()
+        await worker.settled()
+        assert worker.ends() == []
