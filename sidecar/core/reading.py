@@ -9,6 +9,7 @@ one of them may be the response's last (`may_have_ended`).
 """
 
 from collections.abc import Iterable
+from io import BytesIO
 from typing import Protocol
 
 from typing_extensions import override
@@ -17,8 +18,8 @@ from sidecar.core.content import Decoder
 from sidecar.core.events import Headers
 from sidecar.core.policy import Bounds
 from sidecar.core.records import ErrorType, Failure, Record
-from sidecar.core.responses import Answer, may_end
-from sidecar.core.sse import Splitter
+from sidecar.core.responses import Answer, may_end, tells
+from sidecar.core.sse import SLICE, Splitter
 
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
@@ -27,6 +28,10 @@ UNREAD = Failure(type=ErrorType.UNREAD, message="the response could not be decod
 _NO_EVENTS = Failure(type=ErrorType.UNREAD, message="the response is neither JSON nor server-sent events")
 _NO_END = Failure(type=ErrorType.DISCONNECTED, message="the response ended before its terminal event")
 _SNIFFED_BYTES = 65_536  # of white space before the first character
+# Lines of a stream, and events that are decoded, at a microsecond and at ten: of a hundred thousand deltas and of a few
+# items. Compressed, one chunk could hold millions.
+_MAX_LINES = 1_000_000
+_MAX_EVENTS = 5_000
 _SUCCESS = range(200, 300)
 _FAILED = {
     **dict.fromkeys((400, 404, 413, 422), ErrorType.BAD_REQUEST),
@@ -121,12 +126,11 @@ class Reading(Unread):
         self.read()
         if self._answer.ended:
             return self._answer.failure
-        if self._format is None:
-            self._format = _Events(self._bounds)
-        failure = self._format.conclude(self._answer, at, cut)
         if self._decoder.failed and self._status in _SUCCESS:
             return UNREAD
-        return failure
+        if self._format is None:
+            return cut or _NO_EVENTS
+        return self._format.conclude(self._answer, at, cut)
 
     @override
     def records(self) -> Iterable[Record]:
@@ -136,15 +140,16 @@ class Reading(Unread):
         if self._status not in _SUCCESS:
             return _Refusal(self._status)
         is_events = content_type.lower().lstrip().startswith("text/event-stream")
-        return _Events(self._bounds) if is_events else None
+        return _Events(self._bounds, of_nothing=_NO_END) if is_events else None
 
     def _sniffed(self) -> "_Format | None":
         """JSON by its first non-blank character, else server-sent events; None while there is none."""
-        begun = self._head.removeprefix(_BOM).lstrip(_BLANK)
+        head = self._head[:_SNIFFED_BYTES]
+        begun = head.removeprefix(_BOM).lstrip(_BLANK)
         if begun.startswith(b"{"):
             return _Document()
-        is_undecided = not begun or (len(self._head) < len(_BOM) and _BOM.startswith(self._head))
-        return None if is_undecided and len(self._head) <= _SNIFFED_BYTES else _Events(self._bounds)
+        is_undecided = not begun or (len(head) < len(_BOM) and _BOM.startswith(head))
+        return None if is_undecided and len(head) < _SNIFFED_BYTES else _Events(self._bounds, of_nothing=_NO_EVENTS)
 
 
 class _Format(Protocol):
@@ -155,41 +160,60 @@ class _Format(Protocol):
 
 
 class _Events:
-    """Server-sent events, split and not yet read."""
+    """Server-sent events, split; those that tell something are kept until they are read.
 
-    def __init__(self, bounds: Bounds) -> None:
+    `of_nothing`: what is wrong where not one has come.
+    """
+
+    def __init__(self, bounds: Bounds, *, of_nothing: Failure) -> None:
+        self._of_nothing = of_nothing
         self._splitter = Splitter(bounds.event_bytes)
         self._unread: list[tuple[bytes, float]] = []
+        self._may_end = False
         self._any = False
+        self._lines = self._told = 0
 
     def feed(self, data: bytes, at: float) -> None:
+        for start in range(0, len(data), SLICE):
+            self._split(data[start : start + SLICE], at)
+
+    def _split(self, data: bytes, at: float) -> None:
+        self._lines += data.count(b"\n") + data.count(b"\r")
+        if self._has_overflowed():
+            return
         for event in self._splitter.feed(data):
-            self._unread.append((event, at))
+            self._any = True
+            if tells(event) and self._told <= _MAX_EVENTS:
+                self._told += 1
+                self._unread.append((event, at))
+                self._may_end |= may_end(event)
+
+    def _has_overflowed(self) -> bool:
+        return self._splitter.overflowed or self._lines > _MAX_LINES or self._told > _MAX_EVENTS
 
     def may_end(self) -> bool:
-        return any(may_end(event) for event, _ in self._unread)
+        return self._may_end
 
     def read(self, answer: Answer) -> None:
-        unread, self._unread = self._unread, []
+        unread, self._unread, self._may_end = self._unread, [], False
         for event, at in unread:
-            self._any = True
             if not answer.ended:
                 answer.event(event, at)
 
     def conclude(self, answer: Answer, _: float, cut: Failure | None) -> Failure:
-        if self._splitter.overflowed:
+        if self._has_overflowed():
             return UNREAD
-        return answer.failure or cut or (_NO_END if self._any else _NO_EVENTS)
+        return answer.failure or cut or (_NO_END if self._any else self._of_nothing)
 
 
 class _Document:
     """A JSON document, gathered until its end."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._text = BytesIO()  # it gives away what it holds without a copy
 
     def feed(self, data: bytes, _: float) -> None:
-        self._parts.append(data)
+        self._text.write(data)
 
     def may_end(self) -> bool:
         return False
@@ -198,7 +222,7 @@ class _Document:
         """Nothing, before its end."""
 
     def conclude(self, answer: Answer, at: float, cut: Failure | None) -> Failure | None:
-        answer.document(b"".join(self._parts), at)
+        answer.document(self._text.getvalue(), at)
         return answer.failure if answer.ended or cut is None else cut
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 
 from msgspec import Raw
 
-from sidecar.core import content, jsontext
+from sidecar.core import content, jsontext, mending
 from sidecar.core.errors import SidecarError
 from sidecar.core.events import Headers
 from sidecar.core.text import clean, excerpt
@@ -19,10 +19,15 @@ from sidecar.core.text import clean, excerpt
 _WATCHED = frozenset({"model", "stream", "background", "input", "metadata"})
 _TRUE = frozenset({"1", "t", "true"})
 _FALSE = frozenset({"0", "f", "false"})
-_ZERO = re.compile(r"-?0(?:\.0+)?(?:[eE][+-]?[0-9]+)?\Z")
+_LONGEST_WORD = 6  # one more than there are: a text may be megabytes
+# Of a number: nothing but zeros before its exponent.
+_ZERO = re.compile(r"-?[0.]++(?:[eE]|\Z)")
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";,]*)", re.IGNORECASE)
 # How many trailing system and developer items are looked over for the user's one.
 _MOST_SKIPPED = 1000
+# Of one message. Each costs some microseconds.
+_MOST_PARTS = 10_000
+_TOO_MANY_PARTS = "the last message has too many parts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +70,19 @@ def payload(headers: Headers, body: bytes, limit: int) -> bytes:
 def read(data: bytes, recorded_bytes: int) -> Request:
     """Return what `data` asks for; prompts are cut at `recorded_bytes`. Raises Unreadable (400, 413)."""
     try:
-        document = jsontext.strict(data, _WATCHED)
+        return _read(jsontext.strict(data), recorded_bytes)
     except jsontext.NotJson as error:
         raise Unreadable(400, str(error)) from None
-    except jsontext.TooComplex as error:
+    except mending.TooComplex as error:
         raise Unreadable(413, str(error)) from None
+
+
+def _read(document: jsontext.Document, recorded_bytes: int) -> Request:
     found = document.members
-    background = any(_unless_false(raw) for name, raw in document.twice if name == "background")
-    if document.twice and not background:
-        msg = f"the body has {document.twice[0][0]} twice"
+    twice = [(name, raw) for name, raw in document.twice if name in _WATCHED]
+    background = any(_unless_false(raw) for name, raw in twice if name == "background")
+    if twice and not background:
+        msg = f"the body has {twice[0][0]} twice"
         raise Unreadable(400, msg)
     last = _last(found.get("input"))
     prompt = _prompt(found.get("input"), last)
@@ -100,7 +109,7 @@ def _truth(raw: Raw | None) -> bool:
         return False
     word = jsontext.string(raw)
     if word is not None:
-        return word.lower() in _TRUE
+        return word[:_LONGEST_WORD].lower() in _TRUE
     return jsontext.kind(raw) not in "fn{[" and not _is_zero(raw)
 
 
@@ -110,7 +119,7 @@ def _unless_false(raw: Raw | None) -> bool:
         return False
     word = jsontext.string(raw)
     if word is not None:
-        return word.lower() not in _FALSE
+        return word[:_LONGEST_WORD].lower() not in _FALSE
     return jsontext.kind(raw) not in "fn" and not _is_zero(raw)
 
 
@@ -139,7 +148,10 @@ def _prompt(raw: Raw | None, last: list[Mapping[str, Raw]]) -> str | None:
 
 
 def _texts(raw: Raw | None) -> Iterator[str]:
-    for part in map(jsontext.members, jsontext.items(raw)):
+    parts = jsontext.items(raw)
+    if len(parts) > _MOST_PARTS:
+        raise mending.TooComplex(_TOO_MANY_PARTS)
+    for part in map(jsontext.members, parts):
         text = jsontext.string(part.get("text"))
         if text is not None and jsontext.string(part.get("type")) == "input_text":
             yield text

@@ -5,22 +5,28 @@ never fails on a surprising schema; it finds nothing.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 import msgspec
 from msgspec import Raw
 
 from sidecar.core import jsontext
+from sidecar.core.mending import TooComplex
 from sidecar.core.records import ErrorType, Failure, Thought, Tokens, Tool
 from sidecar.core.text import clean, excerpt, utf8
 
 _TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"')
-_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
-_ITEM_DONE = "response.output_item.done"
-_TELLING = _TERMINAL | {_ITEM_DONE, "error"}
-_OPENING = frozenset({"response.created", "response.queued", "response.in_progress"})
+# Where the type does not stand first: a word for one that tells something, or an escape that could hide its letters.
+_WORD_THAT_TELLS = re.compile(
+    rb'"(?:response\.(?:completed|incomplete|failed|created|queued|in_progress|output_item\.done)|error)"'
+)
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:2[eE]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
+_SHORTEST = len('{"type":"error"}')
+_TERMINAL = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
+_ITEM_DONE = b"response.output_item.done"
+_OPENING = frozenset({b"response.created", b"response.queued", b"response.in_progress"})
+_TELLING = _TERMINAL | _OPENING | {_ITEM_DONE, b"error"}
 _HOSTED = frozenset(
     {
         "web_search_call",
@@ -36,28 +42,29 @@ _HOSTED = frozenset(
 )
 _NULL = Raw(b"null")
 _WORD = re.compile(r"[a-z0-9_.]{1,64}\Z")
-# The API's own words for what its HTTP status would have said, had the response not begun.
-_CODES = MappingProxyType(
-    {
-        "rate_limit_exceeded": ErrorType.RATE_LIMITED,
-        "insufficient_quota": ErrorType.RATE_LIMITED,
-        "server_error": ErrorType.SERVER_ERROR,
-        "server_is_overloaded": ErrorType.OVERLOADED,
-        "invalid_api_key": ErrorType.UNAUTHORIZED,
-        "invalid_request_error": ErrorType.BAD_REQUEST,
-        "invalid_prompt": ErrorType.BAD_REQUEST,
-        "context_length_exceeded": ErrorType.BAD_REQUEST,
-    }
-)
+# What may be looked into: bytes of texts that are wanted, and as many for each item and part, which costs as much time.
+# An answer has a few dozen items, and no model writes so much text.
+MAX_ROOM = 16_777_216
+_ITEM_ROOM = 2048
+_TOO_COMPLEX = Failure(type=ErrorType.UNREAD, message="the response has too many items or too much text")
 
 Finding = Tool | Thought
 Members = Mapping[str, Raw]
 
 
+def tells(event: bytes) -> bool:
+    """Whether `event` (a server-sent event's data) could say something that is read, told without decoding it."""
+    if len(event) < _SHORTEST:
+        return False
+    if name := _TYPE.match(event):
+        return name[1] in _TELLING
+    return _WORD_THAT_TELLS.search(event) is not None or _ESCAPED_LETTER.search(event) is not None
+
+
 def may_end(event: bytes) -> bool:
-    """Whether `event` (a server-sent event's data) could be a response's last, told without decoding it."""
+    """Whether `event`, which tells something, could be a response's last."""
     name = _TYPE.match(event)
-    return name is None or name[1].decode() in _TERMINAL
+    return name is None or name[1] in _TERMINAL
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,16 +79,12 @@ class Answer:
     failure: Failure | None = None
     tokens: Tokens | None = None
     findings: list[Finding] = field(default_factory=list)
+    _room: int = MAX_ROOM  # left
 
     def event(self, data: bytes, at: float) -> None:
         """Read one server-sent event's data."""
-        known = _TYPE.match(data)
-        if known is not None:
-            name = known[1].decode()
-            if name not in _TELLING and (self.id or name not in _OPENING):
-                return
         found = jsontext.lenient(data) or {}
-        self._tell(jsontext.string(found.get("type")) or "", found, at)
+        self._tell(utf8(jsontext.string(found.get("type")) or ""), found, at)
 
     def document(self, data: bytes, at: float) -> None:
         """Read a whole JSON response."""
@@ -103,29 +106,27 @@ class Answer:
         if self.tokens is not None:
             yield replace(self.tokens, msg_id=self.id)
         for finding in self.findings:
-            yield replace(finding, msg_id=self.id)
+            yield finding if finding.msg_id == self.id else replace(finding, msg_id=self.id)
 
-    def _tell(self, name: str, found: Members, at: float) -> None:
+    def _tell(self, name: bytes, found: Members, at: float) -> None:
         response = jsontext.members(found.get("response"))
         if name in _TERMINAL:
             self._response(response, at)
             self.ended = True
-            if name == "response.failed" and self.failure is None:
+            if name == b"response.failed" and self.failure is None:
                 self._fail("the provider reported that the response failed", jsontext.members(response.get("error")))
         elif name == _ITEM_DONE:
-            self.findings += self._item(jsontext.members(found.get("item")), at)
-        elif name == "error":
+            self.findings += self._findings((found.get("item", _NULL),), at)
+        elif name == b"error":
             self._error(found)
         self._identify(response)
 
     def _response(self, found: Members, at: float) -> None:
         self._identify(found)
         self.tokens = self._tokens(found, at)
-        self.findings = [
-            finding
-            for item in jsontext.items(found.get("output"))
-            for finding in self._item(jsontext.members(item), at)
-        ]
+        output = found.get("output", _NULL)
+        if jsontext.kind(output) == "[":
+            self.findings = self._findings(jsontext.items(output), at)
         if jsontext.string(found.get("status")) == "failed":
             self._fail("the provider reported that the response failed", jsontext.members(found.get("error")))
 
@@ -138,8 +139,7 @@ class Answer:
         self._fail("the provider reported an error", nested or {"code": found.get("code", _NULL)})
 
     def _fail(self, message: str, error: Members) -> None:
-        code = jsontext.string(error.get("code")) or jsontext.string(error.get("type")) or ""
-        self.failure = Failure(type=_CODES.get(code, ErrorType.UNKNOWN), message=message + self._words(error))
+        self.failure = Failure(type=ErrorType.UNKNOWN, message=message + self._words(error))
 
     def _words(self, error: Members) -> str:
         words = [jsontext.string(error.get(name)) or "" for name in ("type", "code")]
@@ -170,12 +170,32 @@ class Answer:
             service_tier=_name(response, "service_tier"),
         )
 
+    def _findings(self, items: Sequence[Raw], at: float) -> list[Finding]:
+        try:
+            return [finding for item in self._looked_into(items) for finding in self._item(item, at)]
+        except TooComplex:
+            self.failure = _TOO_COMPLEX
+            return []
+
+    def _looked_into(self, parts: Sequence[Raw]) -> Iterator[Members]:
+        self._spend(_ITEM_ROOM * len(parts))
+        return map(jsontext.members, parts)
+
+    def _text(self, raw: Raw | None) -> str | None:
+        self._spend(len(raw or b""))
+        return jsontext.string(raw)
+
+    def _spend(self, room: int) -> None:
+        self._room -= room
+        if self._room < 0:
+            raise TooComplex(_TOO_COMPLEX.message)
+
     def _item(self, item: Members, at: float) -> Iterator[Finding]:
         kind = jsontext.string(item.get("type")) or ""
         if kind == "function_call":
-            yield self._tool(kind, item, at, _arguments(item.get("arguments")))
+            yield self._tool(kind, item, at, self._arguments(item.get("arguments")))
         elif kind == "custom_tool_call":
-            yield self._tool(kind, item, at, _quoted(jsontext.string(item.get("input")) or ""))
+            yield self._tool(kind, item, at, _quoted(self._text(item.get("input")) or ""))
         elif kind in _HOSTED:
             yield self._tool(kind, item, at, None)
         elif kind == "reasoning":
@@ -196,12 +216,21 @@ class Answer:
             server_url=None,
         )
 
+    def _arguments(self, raw: Raw | None) -> str:
+        """The arguments' own JSON text; as a JSON string when they are none."""
+        sent = self._text(raw)
+        if sent is None:
+            return jsontext.text(raw) if raw and jsontext.kind(raw) in "{[" else '""'
+        sent = sent.strip()
+        return (jsontext.value(sent) or _quoted(sent)) if sent else '""'
+
     def _bounded(self, sent: str) -> str:
         kept = excerpt(sent, self.recorded_bytes)
-        return kept if len(utf8(sent)) <= self.recorded_bytes else _quoted(kept)
+        return kept if kept == sent else _quoted(kept)
 
     def _thoughts(self, source: str, parts: Raw | None, at: float, kind: str) -> Iterator[Thought]:
-        for part in map(jsontext.members, jsontext.items(parts)):
+        self._spend(len(parts or b""))
+        for part in self._looked_into(jsontext.items(parts)):
             text = jsontext.string(part.get("text"))
             if text and (not kind or jsontext.string(part.get("type")) == kind):
                 kept = excerpt(text, self.recorded_bytes)
@@ -215,15 +244,6 @@ def _name(found: Members, name: str) -> str | None:
 
 def _is_commentary(item: Members) -> bool:
     return (jsontext.string(item.get("role")), jsontext.string(item.get("phase"))) == ("assistant", "commentary")
-
-
-def _arguments(raw: Raw | None) -> str:
-    """The arguments' own JSON text; as a JSON string when they are none."""
-    sent = jsontext.string(raw)
-    if sent is None:
-        return jsontext.text(raw) if raw and jsontext.kind(raw) in "{[" else '""'
-    sent = sent.strip()
-    return (jsontext.value(sent) or _quoted(sent)) if sent else '""'
 
 
 def _quoted(value: str) -> str:
