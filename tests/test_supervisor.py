@@ -305,7 +305,7 @@ def test_a_journal_that_cannot_be_is_one_line(tmp_path: Path, content: bytes) ->
 
 async def test_what_runs_in_one_process_runs_until_it_is_told_to_stop(in_folder: Settings) -> None:
     """The parent by itself, its children real."""
-    supervisor = Supervisor(in_folder, premises.envoy(in_folder))
+    supervisor, others = Supervisor(in_folder, premises.envoy(in_folder)), children(os.getpid())
     with premises.runtime_dir(in_folder):
         running = asyncio.create_task(supervisor.run())
         host, port = in_folder.listen.split(":")
@@ -316,14 +316,14 @@ async def test_what_runs_in_one_process_runs_until_it_is_told_to_stop(in_folder:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.wait_for(running, STOPPED_WITHIN)
-    assert children(os.getpid()) == []
+    assert children(os.getpid()) == others
 
 
 async def test_a_child_that_cannot_start_ends_the_others(in_folder: Settings) -> None:
-    supervisor = Supervisor(in_folder, Path("/bin/false"))
+    supervisor, others = Supervisor(in_folder, Path("/bin/false")), children(os.getpid())
     with premises.runtime_dir(in_folder), pytest.raises(SidecarError, match="Envoy did not come to serve"):
         await asyncio.wait_for(supervisor.run(), CLEANUP)
-    assert children(os.getpid()) == []
+    assert children(os.getpid()) == others
 
 
 async def connected(

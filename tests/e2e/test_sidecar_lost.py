@@ -115,7 +115,7 @@ def test_a_worker_killed_amid_a_stream_costs_the_client_no_byte(
     assert recorded.ended == ("failed", "lost", None)
     assert recorded.asked == [("", PROMPT)]
     line = fragile.accessed(interception=recorded.interception["id"])
-    assert (line["status"], line["sidecar"]["response_body"]) == (200, "13")  # INTERNAL: cut off
+    assert (line["status"], line["bytes_out"] >= len(got + rest[0])) == (200, True)
 
 
 def test_a_worker_that_stands_still_for_a_moment_misses_nothing(

@@ -12,7 +12,7 @@ from tests.conftest import StartBridge
 from tests.e2e.bridges import Bridge
 from tests.e2e.connections import Connection, ask, request
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, FIRST, PROMPT, pieces, streamed, whole
-from tests.e2e.processes import listens
+from tests.e2e.processes import is_running, listens
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
 
@@ -59,9 +59,10 @@ def test_killing_one_worker_leaves_the_other_s_streams_and_rows_alone(
 def test_while_one_worker_is_away_the_other_serves_everybody(
     pair: Bridge, script: Script, provider: ThreadedProvider, case: str
 ) -> None:
-    """Envoy asks the next one before anything is lost."""
+    """As soon as Envoy has seen it go, it asks the next one before anything is lost."""
     first, second = pair.workers()
     os.kill(first, signal.SIGKILL)
+    eventually(lambda: not is_running(first) and ask(pair.port, "", b"no JSON").status == 400, "the other's refusal")
     for number in range(20):
         name = f"{case}-{number}"
         script[name] = whole(name)
