@@ -50,6 +50,8 @@ class Moment(TypeDecorator[datetime]):
 
 
 metadata = MetaData()
+# SQLite keeps a table under its text key, without a second tree for row numbers: a commit writes fewer pages. An index
+# that only a reader would want costs every commit one page more, so there are few.
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 interceptions = Table(
@@ -79,11 +81,9 @@ interceptions = Table(
     Column("provider_request_id", Text),
     Column("worker", Text, nullable=False),
     Column("open_prompt", Text),
+    sqlite_with_rowid=False,
 )
 Index("ix_interceptions_started_at", interceptions.c.started_at)
-Index("ix_interceptions_initiator_id_started_at", interceptions.c.initiator_id, interceptions.c.started_at)
-Index("ix_interceptions_request_id", interceptions.c.request_id)
-Index("ix_interceptions_client_session_id", interceptions.c.client_session_id)
 Index(
     "ix_interceptions_worker_open",
     interceptions.c.worker,
@@ -106,6 +106,7 @@ token_usages = Table(
     Column("service_tier", Text),
     Column("created_at", Moment, nullable=False),
     Index("ix_token_usages_interception_id", "interception_id"),
+    sqlite_with_rowid=False,
 )
 
 user_prompts = Table(
@@ -117,6 +118,7 @@ user_prompts = Table(
     Column("prompt", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
     Index("ix_user_prompts_interception_id", "interception_id"),
+    sqlite_with_rowid=False,
 )
 
 tool_usages = Table(
@@ -135,6 +137,7 @@ tool_usages = Table(
     Column("invocation_error", Text),
     Column("created_at", Moment, nullable=False),
     Index("ix_tool_usages_interception_id", "interception_id"),
+    sqlite_with_rowid=False,
 )
 
 model_thoughts = Table(
@@ -147,4 +150,5 @@ model_thoughts = Table(
     Column("content", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
     Index("ix_model_thoughts_interception_id", "interception_id"),
+    sqlite_with_rowid=False,
 )

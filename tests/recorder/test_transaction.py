@@ -46,7 +46,7 @@ def test_everything_is_written_whatever_its_order(database: Path, connection: sq
 def test_rows_of_one_kind_keep_their_order(database: Path, connection: sqlite3.Connection) -> None:
     texts = [f"thought {number}" for number in range(20)]
     commit(connection, rows(*(samples.thought(text=text) for text in texts)))
-    assert samples.select(database, "SELECT content FROM model_thoughts ORDER BY rowid") == [(text,) for text in texts]
+    assert samples.select(database, "SELECT content FROM model_thoughts ORDER BY id") == [(text,) for text in texts]
 
 
 def test_a_batch_is_one_transaction(connection: sqlite3.Connection) -> None:

@@ -48,11 +48,9 @@ def _interceptions() -> None:
         sa.Column("provider_request_id", sa.Text()),
         sa.Column("worker", sa.Text(), nullable=False),
         sa.Column("open_prompt", sa.Text()),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_interceptions_started_at", "interceptions", ["started_at"])
-    op.create_index("ix_interceptions_initiator_id_started_at", "interceptions", ["initiator_id", "started_at"])
-    op.create_index("ix_interceptions_request_id", "interceptions", ["request_id"])
-    op.create_index("ix_interceptions_client_session_id", "interceptions", ["client_session_id"])
     still_open = sa.text("ended_at IS NULL")
     op.create_index(
         "ix_interceptions_worker_open",
@@ -110,5 +108,6 @@ def _child(name: str, *columns: sa.Column[object]) -> None:
         sa.Column("msg_id", sa.Text(), nullable=False),
         *columns,
         sa.Column("created_at", MOMENT, nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_index(f"ix_{name}_interception_id", name, ["interception_id"])
