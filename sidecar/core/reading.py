@@ -28,9 +28,11 @@ UNREAD = Failure(type=ErrorType.UNREAD, message="the response could not be decod
 _NO_EVENTS = Failure(type=ErrorType.UNREAD, message="the response is neither JSON nor server-sent events")
 _NO_END = Failure(type=ErrorType.DISCONNECTED, message="the response ended before its terminal event")
 _SNIFFED_BYTES = 65_536  # of white space before the first character
-# Lines of a stream, and events that are decoded, at a microsecond and at ten: of a hundred thousand deltas and of a few
-# items. Compressed, one chunk could hold millions.
+# Of a stream: lines, at less than a microsecond each, and events that are decoded, at ten. Compressed, one chunk could
+# hold millions. A hundred thousand deltas are 300,000 lines, of many more than 16 bytes on average.
 _MAX_LINES = 1_000_000
+_SHORT_LINES = 50_000
+_SHORT = 16
 _MAX_EVENTS = 5_000
 _SUCCESS = range(200, 300)
 _FAILED = {
@@ -171,13 +173,14 @@ class _Events:
         self._unread: list[tuple[bytes, float]] = []
         self._may_end = False
         self._any = False
-        self._lines = self._told = 0
+        self._bytes = self._lines = self._told = 0
 
     def feed(self, data: bytes, at: float) -> None:
         for start in range(0, len(data), SLICE):
             self._split(data[start : start + SLICE], at)
 
     def _split(self, data: bytes, at: float) -> None:
+        self._bytes += len(data)
         self._lines += data.count(b"\n") + data.count(b"\r")
         if self._has_overflowed():
             return
@@ -189,7 +192,8 @@ class _Events:
                 self._may_end |= may_end(event)
 
     def _has_overflowed(self) -> bool:
-        return self._splitter.overflowed or self._lines > _MAX_LINES or self._told > _MAX_EVENTS
+        lines = min(_MAX_LINES, _SHORT_LINES + self._bytes // _SHORT)
+        return self._splitter.overflowed or self._lines > lines or self._told > _MAX_EVENTS
 
     def may_end(self) -> bool:
         return self._may_end

@@ -90,7 +90,7 @@ class Answer:
         """Read a whole JSON response."""
         found = jsontext.lenient(data)
         if found is None:
-            self.failure = Failure(type=ErrorType.UNREAD, message="the response is not a JSON object")
+            self.failure = Failure(type=ErrorType.UNREAD, message="the response is no JSON object that can be read")
             return
         if jsontext.string(found.get("type")) == "error":
             self._error(found)
