@@ -93,7 +93,7 @@ class Connection:
     def chunks(self) -> Iterator[bytes]:
         """The chunks of a chunked body; EOFError when they end too soon."""
         while size := int(self._line(), 16):
-            chunk = self._exactly(size)
+            chunk = self.exactly(size)
             self._line()
             yield chunk
         while self._line():
@@ -131,7 +131,7 @@ class Connection:
         if head.first("transfer-encoding") == "chunked":
             return self.rest()
         if length := head.first("content-length"):
-            return _joined(iter([self._exactly(int(length))]))
+            return _joined(iter([self.exactly(int(length))]))
         return _joined(iter(self._file.read, b""))
 
     def _line(self) -> str:
@@ -140,7 +140,8 @@ class Connection:
             raise EOFError(line)
         return line.decode("latin-1").rstrip("\r\n")
 
-    def _exactly(self, size: int) -> bytes:
+    def exactly(self, size: int) -> bytes:
+        """The next `size` bytes; EOFError when there are not so many."""
         data = self._file.read(size)
         if len(data) < size:
             raise EOFError(size - len(data))

@@ -149,8 +149,9 @@ def test_a_provider_that_dies_amid_its_json_cuts_it_for_the_client_too(
     script[case] = Answer(headers=(("content-length", str(len(body))),), body=(body[:50], body[50:]), hold=1, die=1)
     with asking(shared.port, case, ASKED) as connection:
         assert connection.head().first("content-length") == str(len(body))
+        assert connection.exactly(50) == body[:50]
         provider.release(case)
-        assert connection.ended() is False
+        assert connection.ended()
     recorded = shared.ending(case)
     assert recorded.ended == ("failed", "disconnected", 200)
     assert recorded.asked == [("", PROMPT)]

@@ -5,9 +5,9 @@ from queue import SimpleQueue
 
 import pytest
 import structlog
-from journal_samples import Logged
 
 from sidecar.recorder.migration import migrate
+from tests.recorder.journal_samples import Logged
 
 
 @pytest.fixture(scope="session")

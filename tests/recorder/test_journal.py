@@ -9,13 +9,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-import journal_samples as samples
 import pytest
-from journal_samples import Logged
 
 from sidecar.core.errors import JournalUnavailable
 from sidecar.core.records import Forwarded, Passed
 from sidecar.recorder.journal import Journal
+from tests.recorder import journal_samples as samples
+from tests.recorder.journal_samples import Logged
 
 FORWARDED = Forwarded(interception="i-1", at=1.0)
 PASSED = Passed(
@@ -264,8 +264,9 @@ async def test_a_journal_that_was_not_migrated_is_refused(tmp_path: Path) -> Non
 PROGRAM = """
 import asyncio, json, resource, sys
 from pathlib import Path
-import journal_samples as samples, structlog
+import structlog
 from sidecar.recorder.journal import Journal
+from tests.recorder import journal_samples as samples
 
 structlog.configure(processors=[structlog.processors.JSONRenderer()])
 

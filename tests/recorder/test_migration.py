@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import journal_samples as samples
 import pytest
 from sqlalchemy import create_engine
 
 from sidecar.core.errors import JournalUnavailable
 from sidecar.recorder.connection import check
 from sidecar.recorder.migration import _write_ahead, migrate
+from tests.recorder import journal_samples as samples
 
 
 def mode(path: Path) -> int:

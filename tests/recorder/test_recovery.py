@@ -2,7 +2,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import journal_samples as samples
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from sidecar.core.errors import JournalUnavailable
 from sidecar.recorder.recovery import END, FIND, end_lost
 from sidecar.recorder.rows import Stored, row
+from tests.recorder import journal_samples as samples
 
 OWNER = "host:127.0.0.1:10000"
 AT = 1_000_000_003.0

@@ -3,13 +3,13 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import journal_samples as samples
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.records import Ended, Passed
 from sidecar.recorder.rows import ENDED, PROMPT, STARTED, THOUGHT, TOKENS, TOOL, Row, moment, row
+from tests.recorder import journal_samples as samples
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MADE = {

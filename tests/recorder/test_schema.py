@@ -5,7 +5,6 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from journal_samples import started
 from sqlalchemy import create_engine, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -14,6 +13,7 @@ from sidecar.recorder import migrations
 from sidecar.recorder.connection import REVISION
 from sidecar.recorder.rows import row
 from sidecar.recorder.schema import Moment, interceptions, metadata, token_usages
+from tests.recorder.journal_samples import started
 
 
 def test_the_migrations_make_the_schema(database: Path) -> None:

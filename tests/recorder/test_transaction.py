@@ -4,12 +4,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import journal_samples as samples
 import pytest
 
 from sidecar.recorder.connection import connect
 from sidecar.recorder.rows import Row, Stored, row
 from sidecar.recorder.transaction import commit
+from tests.recorder import journal_samples as samples
 
 BEYOND = 2**63  # one more than 64 bits hold
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import journal_samples as samples
 import pytest
-from journal_samples import Logged
 
 from sidecar.recorder.rows import Row, row
 from sidecar.recorder.writer import GaveUp, Writer
+from tests.recorder import journal_samples as samples
+from tests.recorder.journal_samples import Logged
 
 Action = Callable[[], object]
 
