@@ -173,17 +173,22 @@ class _Events:
         self._unread: list[tuple[bytes, float]] = []
         self._may_end = False
         self._any = False
+        self._too_many = False  # lines; once and for all: what was left out cannot be made up for
         self._bytes = self._lines = self._told = 0
 
     def feed(self, data: bytes, at: float) -> None:
-        for start in range(0, len(data), SLICE):
-            self._split(data[start : start + SLICE], at)
+        start = 0
+        while start < len(data) and not self._has_overflowed():
+            # The stream's slices, not the chunk's: its lines are counted at the same places however it was cut.
+            end = start + SLICE - self._bytes % SLICE
+            self._split(data[start:end], at)
+            start = end
 
     def _split(self, data: bytes, at: float) -> None:
         self._bytes += len(data)
         self._lines += data.count(b"\n") + data.count(b"\r")
-        if self._has_overflowed():
-            return
+        if self._bytes % SLICE == 0:
+            self._too_many = self._lines > min(_MAX_LINES, _SHORT_LINES + self._bytes // _SHORT)
         for event in self._splitter.feed(data):
             self._any = True
             if tells(event) and self._told <= _MAX_EVENTS:
@@ -192,8 +197,7 @@ class _Events:
                 self._may_end |= may_end(event)
 
     def _has_overflowed(self) -> bool:
-        lines = min(_MAX_LINES, _SHORT_LINES + self._bytes // _SHORT)
-        return self._splitter.overflowed or self._lines > lines or self._told > _MAX_EVENTS
+        return self._splitter.overflowed or self._too_many or self._told > _MAX_EVENTS
 
     def may_end(self) -> bool:
         return self._may_end

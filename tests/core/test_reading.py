@@ -1,0 +1,341 @@
+import gzip
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.core.events import Headers, Side
+from sidecar.core.policy import Bounds
+from sidecar.core.reading import UNREAD, Reading, Unread, number
+from sidecar.core.records import ErrorType, Failure, Record, Thought, Tokens
+from sidecar.core.responses import Answer
+from tests.core.play import cut, one_by_one
+
+EVENTS = ("content-type", "text/event-stream")
+JSON = ("content-type", "application/json")
+CREATED = b'data: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
+DELTA = b'data: {"type":"response.output_text.delta","delta":"response.completed"}\n\n'
+COMPLETED = b'data: {"type":"response.completed","response":{"id":"resp_1","usage":{"output_tokens":2}}}\n\n'
+THINKING = b'data: {"type":"response.output_item.done","item":{"type":"reasoning","summary":[{"text":"hm"}]}}\n\n'
+ANSWER = b'{"id":"resp_1","usage":{"output_tokens":2}}'
+TOKENS = Tokens(
+    interception="i",
+    at=1.0,
+    msg_id="resp_1",
+    input=0,
+    output=2,
+    cache_read=0,
+    cache_write=0,
+    extra={"input_cached": 0, "output_reasoning": 0, "total_tokens": 0},
+    provider_model=None,
+    service_tier=None,
+)
+THOUGHT = Thought(interception="i", at=1.0, msg_id="", source="reasoning_summary", text="hm")
+NO_END = Failure(type=ErrorType.DISCONNECTED, message="the response ended before its terminal event")
+NO_EVENTS = Failure(type=ErrorType.UNREAD, message="the response is neither JSON nor server-sent events")
+NO_JSON = Failure(type=ErrorType.UNREAD, message="the response is no JSON object that can be read")
+CUT = Failure(type=ErrorType.UNOBSERVED, message="nobody was looking")
+
+# What a response is made of, so that a short one meets many cases.
+PIECES = st.sampled_from(
+    (
+        *(CREATED, DELTA, COMPLETED, THINKING, ANSWER, b"\n", b"\r", b"\r\n", b" ", b"\t", b"{", b"}", b'"', b"\\"),
+        *(b'data: {"type":"error","code":"odd"}\n\n', b'data: {"type":"response.failed"}\r\r', b"data: [DONE]\n\n"),
+        *(b'data: {"n":1,"\\u0074ype":"response.completed","response":{"id":NaN}}\n\n', b"data:", b": x\n\n", b"["),
+        *(b"\xef\xbb\xbf", b"\xef", b"\xff", b"\0", b"\x1f\x8b"),
+    )
+)
+BODIES = st.lists(PIECES, max_size=12).map(b"".join)
+
+
+def reading(*pairs: tuple[str, str], status: str = "200", bounds: Bounds | None = None) -> Reading:
+    headers = Headers(side=Side.RESPONSE, at=0.0, pairs=((":status", status), *pairs))
+    answer = Answer(interception="i", recorded_bytes=100, is_credential="sk_secret".__eq__)
+    return Reading(headers, answer, bounds or Bounds())
+
+
+def fed(here: Reading, *chunks: bytes) -> Reading:
+    """Read along as an interception does: at once where a chunk may hold the end."""
+    for chunk in chunks:
+        here.feed(chunk, 1.0)
+        if here.may_have_ended():
+            here.read()
+            if here.has_ended():
+                break
+    return here
+
+
+def concluded(here: Reading, cut_by: Failure | None = None) -> tuple[Failure | None, str, list[Record]]:
+    return here.close(1.0, cut_by), here.id, list(here.records())
+
+
+# What a body is
+
+
+@pytest.mark.parametrize(
+    ("label", "body"),
+    [
+        (EVENTS, CREATED + DELTA + COMPLETED),
+        (("content-type", " Text/Event-Stream; charset=utf-8"), COMPLETED),
+        (JSON, COMPLETED),
+        (("x-none", ""), b"\n\n: ping\n\n" + COMPLETED),
+        (JSON, ANSWER),
+        (("content-type", "text/html"), ANSWER),
+        (JSON, b"\xef\xbb\xbf \t\r\n" + ANSWER + b"\n"),
+        (JSON, b" " * 65_535 + ANSWER),
+    ],
+)
+def test_a_body_is_events_if_it_says_so_and_else_what_it_begins_with(label: tuple[str, str], body: bytes) -> None:
+    """Labels lie: what clients accept is read here too."""
+    assert concluded(fed(reading(label), body)) == (None, "resp_1", [TOKENS])
+    assert concluded(fed(reading(label), *one_by_one(body[:4]), body[4:])) == (None, "resp_1", [TOKENS])
+
+
+@pytest.mark.parametrize(
+    ("label", "body", "failure"),
+    [
+        (EVENTS, b"", NO_END),
+        (EVENTS, ANSWER, NO_END),
+        (JSON, b"", NO_EVENTS),
+        (JSON, b"\xef\xbb", NO_EVENTS),
+        (JSON, b" " * 70_000, NO_EVENTS),
+        (JSON, b" " * 65_536 + ANSWER, NO_EVENTS),
+        (JSON, b"<html>", NO_EVENTS),
+        (JSON, b"[]", NO_EVENTS),
+        (JSON, b"data: 1\n\n", NO_END),
+        (JSON, ANSWER[:-1], NO_JSON),
+    ],
+)
+def test_what_is_neither_has_failed(label: tuple[str, str], body: bytes, failure: Failure) -> None:
+    """And where something cut it short, that is the reason."""
+    assert concluded(fed(reading(label), body)) == (failure, "", [])
+    assert concluded(fed(reading(label), body), CUT) == (CUT, "", [])
+
+
+def test_a_whole_document_is_complete_even_if_its_stream_was_cut() -> None:
+    assert concluded(fed(reading(JSON), ANSWER), CUT) == (None, "resp_1", [TOKENS])
+
+
+def test_events_before_a_cut_are_kept() -> None:
+    here = fed(reading(EVENTS), CREATED, THINKING, COMPLETED[:-1])
+    assert here.id == ""
+    assert concluded(here, CUT) == (CUT, "resp_1", [replace(THOUGHT, msg_id="resp_1")])
+
+
+def test_what_is_found_bears_the_time_of_its_chunk() -> None:
+    """Not that of its reading, which may come later."""
+    here = reading(EVENTS)
+    here.feed(THINKING, 7.0)
+    here.close(9.0)
+    assert list(here.records()) == [replace(THOUGHT, at=7.0)]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [
+        ("400", ErrorType.BAD_REQUEST, "the provider answered 400 (odd)"),
+        ("401", ErrorType.UNAUTHORIZED, "the provider answered 401 (odd)"),
+        ("403", ErrorType.UNAUTHORIZED, "the provider answered 403 (odd)"),
+        ("404", ErrorType.BAD_REQUEST, "the provider answered 404 (odd)"),
+        ("408", ErrorType.TIMEOUT, "the provider answered 408 (odd)"),
+        ("413", ErrorType.BAD_REQUEST, "the provider answered 413 (odd)"),
+        ("422", ErrorType.BAD_REQUEST, "the provider answered 422 (odd)"),
+        ("429", ErrorType.RATE_LIMITED, "the provider answered 429 (odd)"),
+        ("500", ErrorType.SERVER_ERROR, "the provider answered 500 (odd)"),
+        ("503", ErrorType.OVERLOADED, "the provider answered 503 (odd)"),
+        ("504", ErrorType.TIMEOUT, "the provider answered 504 (odd)"),
+        ("599", ErrorType.SERVER_ERROR, "the provider answered 599 (odd)"),
+        ("302", ErrorType.UNKNOWN, "the provider answered 302 (odd)"),
+        ("418", ErrorType.UNKNOWN, "the provider answered 418 (odd)"),
+        ("", ErrorType.UNKNOWN, "the provider answered 0 (odd)"),
+    ],
+)
+def test_any_status_but_2xx_has_failed(status: str, kind: ErrorType, message: str) -> None:
+    """Whatever cut it short, and however it is labelled."""
+    body = b'{"error":{"code":"odd","type":"sk_secret","message":"secret"}}'
+    expected = (Failure(type=kind, message=message), "", [])
+    for chunks in ([body], one_by_one(body)):
+        here = fed(reading(EVENTS, status=status), *chunks)
+        assert not here.may_have_ended()
+        assert concluded(here, CUT) == expected
+
+
+def test_of_an_error_no_more_is_gathered_than_errors_have() -> None:
+    body = b'{"error":{"code":"odd"}}'
+    padded = body.rjust(65_536)
+    for sent, words in ((padded + b"x", " (odd)"), (b" " + padded, "")):
+        for chunks in ([sent], cut(sent, [10, 65_530, 65_536])):
+            failure, *_ = concluded(fed(reading(status="500"), *chunks))
+            assert failure == Failure(type=ErrorType.SERVER_ERROR, message=f"the provider answered 500{words}")
+
+
+# Its end
+
+
+def test_a_stream_may_have_ended_as_soon_as_its_last_event_is_there() -> None:
+    """Until it is read, nobody knows: what only looks like it is no end."""
+    here = reading(EVENTS)
+    for chunk, may_have in ((CREATED, False), (DELTA, False), (b'data: {"name":"error"}\n\n', True), (COMPLETED, True)):
+        here.feed(chunk, 1.0)
+        assert (here.may_have_ended(), here.has_ended()) == (may_have, False)
+        here.read()
+    assert here.has_ended()
+
+
+def test_behind_its_last_event_nothing_is_read() -> None:
+    """What would be a second end, or a gzip member too many, is no matter."""
+    again = COMPLETED.replace(b"resp_1", b"resp_2")
+    assert concluded(fed(reading(EVENTS), COMPLETED + again)) == (None, "resp_1", [TOKENS])
+    here = fed(reading(EVENTS), COMPLETED)
+    here.feed(again, 2.0)
+    assert concluded(here) == (None, "resp_1", [TOKENS])
+
+
+@pytest.mark.parametrize("body", [ANSWER, gzip.compress(ANSWER, mtime=0)])
+def test_a_body_ends_with_its_content_length(body: bytes) -> None:
+    """In the bytes that travel."""
+    coding = (("content-encoding", "gzip"),) if body != ANSWER else ()
+    here = reading(JSON, ("content-length", str(len(body))), *coding)
+    here.feed(body[:-1], 1.0)
+    assert not here.may_have_ended()
+    here.feed(body[-1:], 1.0)
+    assert here.may_have_ended()
+    assert here.has_ended()
+    assert concluded(here) == (None, "resp_1", [TOKENS])
+
+
+@pytest.mark.parametrize("length", ["", "-1", "x", "\u0663", "9" * 20])
+def test_a_strange_content_length_is_none(length: str) -> None:
+    here = reading(JSON, ("content-length", length))
+    here.feed(ANSWER, 1.0)
+    assert not here.may_have_ended()
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [(None, None), ("", None), ("+1", None), ("0", 0), ("007", 7), ("9" * 19, 10**19 - 1), ("9" * 20, None)],
+)
+def test_a_header_counts_in_plain_digits(value: str | None, read: int | None) -> None:
+    assert number(value) == read
+
+
+# Bounds
+
+
+def test_what_cannot_be_decoded_is_unread() -> None:
+    """An error that cannot be decoded has its status all the same."""
+    packed = ("content-encoding", "gzip")
+    assert concluded(fed(reading(JSON, packed), b"no gzip")) == (UNREAD, "", [])
+    assert concluded(fed(reading(EVENTS, packed), b"no gzip"), CUT) == (UNREAD, "", [])
+    failure, *_ = concluded(fed(reading(JSON, packed, status="401"), b"no gzip"))
+    assert failure == Failure(type=ErrorType.UNAUTHORIZED, message="the provider answered 401")
+
+
+def test_what_decodes_to_more_than_the_bound_is_unread() -> None:
+    """Unless its end came before."""
+    bounds = Bounds(response_bytes=len(ANSWER))
+    assert concluded(fed(reading(bounds=bounds), ANSWER)) == (None, "resp_1", [TOKENS])
+    assert concluded(fed(reading(bounds=bounds), ANSWER + b" ")) == (UNREAD, "", [])
+    bounds = Bounds(response_bytes=len(COMPLETED))
+    assert concluded(fed(reading(EVENTS, bounds=bounds), COMPLETED + b"\n")) == (None, "resp_1", [TOKENS])
+    assert concluded(fed(reading(EVENTS, bounds=bounds), DELTA + COMPLETED)) == (UNREAD, "", [])
+
+
+def test_an_event_beyond_the_bound_is_unread() -> None:
+    bounds = Bounds(event_bytes=len(COMPLETED) - 2)
+    assert concluded(fed(reading(EVENTS, bounds=bounds), COMPLETED)) == (None, "resp_1", [TOKENS])
+    bounds = Bounds(event_bytes=len(COMPLETED) - 3)
+    assert concluded(fed(reading(EVENTS, bounds=bounds), COMPLETED)) == (UNREAD, "", [])
+
+
+def test_a_stream_of_more_events_that_tell_than_any_has_is_unread() -> None:
+    """Each is decoded. Deltas, which tell nothing, do not count."""
+    few, many = CREATED * 4999, CREATED * 5000
+    assert concluded(fed(reading(EVENTS), DELTA * 10_000, few, COMPLETED))[0] is None
+    assert concluded(fed(reading(EVENTS), many, THINKING, COMPLETED)) == (UNREAD, "resp_1", [_of("resp_1")])
+    assert concluded(fed(reading(EVENTS), many, DELTA, b'data: {"type":"error"}\n\n'))[0] == UNREAD
+
+
+def _of(msg_id: str) -> Thought:
+    return replace(THOUGHT, msg_id=msg_id)
+
+
+FLOOD = b"\n" * 65_536
+
+
+@pytest.mark.parametrize("flood", [FLOOD, b"\r" * 65_536, b":\n" * 65_536, b"\r\n" * 40_000])
+def test_a_stream_of_nothing_but_short_lines_is_unread(flood: bytes) -> None:
+    """Each costs as much as a long one; compressed, they cost their sender nothing."""
+    assert concluded(fed(reading(EVENTS), flood, COMPLETED)) == (UNREAD, "", [])
+
+
+def test_among_long_lines_as_many_short_ones_are_read() -> None:
+    long = b": %s\n" % (b"x" * 1_000_000)
+    assert concluded(fed(reading(EVENTS), long, FLOOD, COMPLETED)) == (None, "resp_1", [TOKENS])
+
+
+def test_a_stream_once_unread_stays_so() -> None:
+    """However long the lines that follow. What was left out could part an event, whose halves would make another."""
+    half = b'data: {"type":"response.output_item.done","item":{"type":"reasoning","summary":[{"text":"'
+    rest = b'"}]}}\n\n'
+    for chunks in ((half, b"\n" * 60_000, b"x" * 200_000, rest, COMPLETED), (FLOOD, b"x" * 1_000_000, COMPLETED)):
+        assert concluded(fed(reading(EVENTS), *chunks)) == (UNREAD, "", [])
+
+
+@settings(max_examples=30)
+@given(short=st.integers(53_500, 55_000), places=st.lists(st.integers(53_000, 80_000), max_size=4))
+def test_where_a_stream_was_cut_does_not_decide_whether_it_is_too_much(short: int, places: list[int]) -> None:
+    """Lines are counted at places of the stream's own: here the bound is passed for some bytes, perhaps."""
+    stream = b"\n" * short + b"x" * 30_000 + b"\n" + THINKING + COMPLETED
+    assert concluded(fed(reading(EVENTS), *cut(stream, places))) == concluded(fed(reading(EVENTS), stream))
+
+
+# Nothing to read
+
+
+@pytest.mark.parametrize("failure", [None, UNREAD])
+def test_what_is_not_read_has_nothing_to_tell(failure: Failure | None) -> None:
+    """Why it is not read comes before what cut it."""
+    here = Unread(failure)
+    here.feed(COMPLETED, 1.0)
+    here.read()
+    assert (here.id, here.may_have_ended(), here.has_ended()) == ("", False, False)
+    assert here.close(2.0) is failure
+    assert here.close(2.0, CUT) == (failure or CUT)
+    assert here.records() == ()
+
+
+# Whatever comes
+
+LABELS = st.sampled_from([JSON, EVENTS, ("content-type", "")])
+STATUSES = st.sampled_from(["200", "200", "200", "204", "429", "500", ""])
+BOUNDS = st.builds(
+    Bounds, event_bytes=st.sampled_from([10, 100, 10_000]), response_bytes=st.sampled_from([10, 300, 10_000])
+)
+
+
+@given(body=BODIES, label=LABELS, status=STATUSES, bounds=BOUNDS, places=st.lists(st.integers(0, 2000), max_size=8))
+def test_any_body_in_any_cut_leaves_the_same(
+    body: bytes, label: tuple[str, str], status: str, bounds: Bounds, places: list[int]
+) -> None:
+    """Sound or not, within its bounds or not; whether it is read along or at its end."""
+    expected = concluded(fed(reading(label, status=status, bounds=bounds), body))
+    for chunks in (cut(body, places), one_by_one(body)):
+        assert concluded(fed(reading(label, status=status, bounds=bounds), *chunks)) == expected
+        late = reading(label, status=status, bounds=bounds)
+        for chunk in chunks:
+            late.feed(chunk, 1.0)
+        assert concluded(late) == expected
+
+
+@given(
+    chunks=st.lists(st.binary(max_size=50) | PIECES, max_size=8), coding=st.sampled_from(["gzip", "br", "zstd", "x"])
+)
+def test_whatever_bytes_claim_to_be_encoded_nothing_is_raised(chunks: list[bytes], coding: str) -> None:
+    """Almost none are; brotli, for one, can carry text as it stands."""
+    here = fed(reading(("content-encoding", coding)), *chunks)
+    here.close(1.0)
+    assert [
+        record for record in here.records() if record not in (TOKENS, THOUGHT, replace(THOUGHT, msg_id="resp_1"))
+    ] == []
