@@ -154,7 +154,7 @@ def test_what_is_found_bears_the_time_of_its_chunk() -> None:
 def test_any_status_but_2xx_has_failed(status: str, kind: ErrorType, message: str) -> None:
     """Whatever cut it short, and however it is labelled."""
     body = b'{"error":{"code":"odd","type":"sk_secret","message":"secret"}}'
-    expected = (Failure(type=kind, message=message), "", [])
+    expected: tuple[Failure, str, list[Record]] = (Failure(type=kind, message=message), "", [])
     for chunks in ([body], one_by_one(body)):
         here = fed(reading(EVENTS, status=status), *chunks)
         assert not here.may_have_ended()
