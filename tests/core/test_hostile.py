@@ -184,7 +184,9 @@ def test_no_response_takes_many_times_its_size(kind: str) -> None:
 ODD = st.binary(max_size=8) | st.sampled_from(
     [b'"', b"\\", b"{", b"]", b",", b"\n", b"\r", b"\n\n", b"\xff", rb"\ud800", b"NaN"]
 )
-BREAKS = st.just([]) | st.lists(st.tuples(st.integers(0, 1000), ODD), max_size=2)
+BREAKS: st.SearchStrategy[list[tuple[int, bytes]]] = st.just([]) | st.lists(
+    st.tuples(st.integers(0, 1000), ODD), max_size=2
+)
 CODING = st.sampled_from([*[None] * 4, *CODINGS, "x"])
 ASKED = st.sampled_from(
     [
