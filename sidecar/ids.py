@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from uuid import UUID
 
 _COUNTED = 1 << 74  # the bits after the time, less version and variant: a counter that starts at random
 
@@ -23,4 +22,5 @@ class Ids:
         self._last = (millis, self._random(_COUNTED // 2)) if millis > last_millis else (last_millis, count + 1)
         millis, count = self._last
         high, low = count >> 62, count & ((1 << 62) - 1)
-        return str(UUID(int=millis << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
+        text = f"{millis << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -8,6 +8,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 
@@ -32,8 +33,8 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 Q = ParamSpec("Q")
-Method: TypeAlias = "grpc.RpcMethodHandler[wire.Message, bytes]"
-Context: TypeAlias = "aio.ServicerContext[wire.Message, bytes]"
+Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 # Records waiting for a disk in trouble: a few MiB as a rule, in the worst case 1 MiB of prompt for every other one.
@@ -78,8 +79,14 @@ class Processor:
         self.streams += 1
         self.idle.clear()
         try:
-            while (message := await context.read()) is not aio.EOF:
-                await stream.answer(message)
+            while not isinstance(data := await context.read(), type(aio.EOF)):
+                chunk = wire.chunk(data)
+                if chunk is not None and stream.skims(chunk):
+                    await context.write(wire.CHUNK_ACK)
+                else:
+                    await stream.answer(wire.parse(data))
+        except wire.Malformed:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a ProcessingRequest")
         finally:
             stream.close()
             self.streams -= 1
@@ -87,8 +94,8 @@ class Processor:
                 self.idle.set()
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Return the service as grpc wants it. Requests are parsed by protobuf, replies come encoded."""
-        process: Method = grpc.stream_stream_rpc_method_handler(self.process, request_deserializer=wire.parse)
+        """Return the service as grpc wants it: requests come and replies go as bytes, `wire` knows what they say."""
+        process: Method = grpc.stream_stream_rpc_method_handler(self.process)
         return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
 
 
@@ -105,6 +112,12 @@ class Stream:
         self._brought = 0  # bytes of it that came
         self._trace: Trace | None = None
         self._interception: Interception | None = None
+
+    def skims(self, chunk: bytes) -> bool:
+        """Whether a response's chunk tells nothing, and may go: nearly all of a stream, so it has a short way."""
+        if self._interception is None or self._duplex:
+            return False
+        return self._attempt(self._interception.skims, chunk) or False
 
     async def answer(self, message: wire.Message) -> None:
         """Answer one message, whatever it is."""
@@ -212,9 +225,16 @@ class Stream:
 
     async def _safe(self, records: Sequence[Record], bound: float) -> bool:
         """Whether `records` were committed within `bound` seconds. They are kept either way."""
-        kept = self._keep(records)
-        done, _ = await asyncio.wait((kept,), timeout=bound)
-        return bool(done)
+        kept, loop = self._keep(records), asyncio.get_running_loop()
+        heard = loop.create_future()
+        hear = partial(_hear, heard)
+        kept.add_done_callback(hear)
+        late = loop.call_later(bound, hear, kept)
+        try:
+            await heard
+        finally:
+            late.cancel()
+        return kept.done()
 
     def _keep(self, records: Sequence[Record]) -> asyncio.Future[float]:
         kept = self._shared.submit(records)
@@ -243,6 +263,11 @@ class Stream:
         """Why the stream ended early. Client, provider and Envoy look the same from here; our own part we know."""
         is_ours = self._shared.stopping or self._shared.pulse.stalled(self._began)
         return ErrorType.UNOBSERVED if is_ours else ErrorType.DISCONNECTED
+
+
+def _hear(heard: asyncio.Future[None], _: object) -> None:
+    if not heard.done():
+        heard.set_result(None)
 
 
 def _described(error: Exception) -> str:

@@ -1,9 +1,10 @@
 """Envoy's messages (envoy.service.ext_proc.v3) to core values and back. Here alone protobuf is known."""
 
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Final
 
-from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue, HeaderValueOption
+from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue, HeaderValueOption, Metadata
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.service.ext_proc.v3.external_processor_pb2 import (
     BodyMutation,
@@ -11,6 +12,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     CommonResponse,
     HeaderMutation,
     HeadersResponse,
+    HttpBody,
     ImmediateResponse,
     ProcessingRequest,
     ProcessingResponse,
@@ -18,6 +20,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     TrailersResponse,
 )
 from envoy.type.v3.http_status_pb2 import HttpStatus
+from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 from pydantic import SecretStr
 
@@ -27,6 +30,10 @@ from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Refuse, Repl
 
 NAMESPACE: Final = "aibridge.verdict"  # of the dynamic metadata that RBAC demands and the access log shows
 DETAILS: Final = "aibridge_refused"  # response.code_details of our own answers; local replies leave them alone
+_LONGEST_CHUNK = 4096  # bytes of a message that is looked at before it is parsed; a delta has some hundred
+_LONGEST_HEAD = 6  # two tags, two lengths
+# Envoy sets it in every message (ext_proc.cc), and it comes last.
+_NO_METADATA = ProcessingRequest(metadata_context=Metadata()).SerializeToString()
 _ATTRIBUTES = "envoy.filters.http.ext_proc"
 # Compared by Envoy with `allowed_override_modes` as a whole: every field stands on both sides.
 _HEADERS_ALONE = ProcessingMode(
@@ -45,7 +52,8 @@ _KINDS: dict[str, tuple[type[Event], Side]] = {
     for side in Side
     for name, kind in (("headers", Headers), ("body", Body), ("trailers", Trailers))
 }
-parse: Final[Callable[[bytes], ProcessingRequest]] = ProcessingRequest.FromString
+Malformed = DecodeError
+parse: Final[Callable[[bytes], ProcessingRequest]] = ProcessingRequest.FromString  # raises Malformed
 
 
 def decode(message: ProcessingRequest, at: float) -> Event:
@@ -63,6 +71,24 @@ def decode(message: ProcessingRequest, at: float) -> Event:
     return Headers(
         side=side, at=at, pairs=_pairs(part.headers), end=part.end_of_stream, attributes=_attributes(message)
     )
+
+
+def chunk(data: bytes) -> bytes | None:
+    """Return the bytes of a response's chunk, where `data` is such a message as Envoy sends it; None of any other."""
+    if len(data) > _LONGEST_CHUNK or not data.endswith(_NO_METADATA):
+        return None
+    head = _chunk_head(len(data) - len(_NO_METADATA))
+    return data[len(head) : -len(_NO_METADATA)] if head is not None and data.startswith(head) else None
+
+
+@lru_cache(maxsize=_LONGEST_CHUNK)
+def _chunk_head(total: int) -> bytes | None:
+    """What `total` bytes begin with that are a response's chunk and nothing else; None where there is none."""
+    for size in range(max(0, total - _LONGEST_HEAD), total):
+        message = ProcessingRequest(response_body=HttpBody(body=bytes(size))).SerializeToString()
+        if size and len(message) == total:
+            return message[:-size]
+    return None
 
 
 def is_response(message: ProcessingRequest) -> bool:
@@ -115,8 +141,10 @@ def acknowledged(message: ProcessingRequest, *, duplex: Collection[Side]) -> byt
 def _pairs(headers: HeaderMap) -> tuple[tuple[str, str], ...]:
     # `raw_value` is what Envoy sends; `value`, and a name's own case, are what other proxies may use.
     return tuple(
-        (header.key.lower(), header.raw_value.decode("utf-8", "surrogateescape") or header.value)
-        for header in headers.headers
+        [
+            (header.key.lower(), header.raw_value.decode("utf-8", "surrogateescape") or header.value)
+            for header in headers.headers
+        ]
     )
 
 
@@ -190,3 +218,4 @@ _ACKS: Final = {
         (Part.TRAILERS, TrailersResponse),
     )
 }
+CHUNK_ACK: Final = _ACKS[Side.RESPONSE, Part.BODY]

@@ -84,7 +84,7 @@ class Context:
     heard: list[str | None] = field(default_factory=list)
 
     async def read(self) -> object:
-        return self.says.pop(0) if self.says else aio.EOF
+        return self.says.pop(0).SerializeToString() if self.says else aio.EOF
 
     async def write(self, reply: bytes) -> None:
         self.heard.append(ProcessingResponse.FromString(reply).WhichOneof("response"))

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
+from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue, Metadata
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.service.ext_proc.v3.external_processor_pb2 import (
     HttpBody,
@@ -16,7 +16,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
 )
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -73,6 +73,43 @@ def attributes(name: str = "envoy.filters.http.ext_proc") -> dict[str, Struct]:
 )
 def test_each_message_is_an_event(message: ProcessingRequest, event: object) -> None:
     assert wire.decode(wire.parse(message.SerializeToString()), 7.0) == event
+
+
+EMPTY = Metadata()
+
+
+@given(body=st.binary(max_size=300), end=st.booleans())
+@example(body=b"x" * 127, end=False)
+@example(body=b"x" * 128, end=False)
+@example(body=b"x" * 4090, end=False)
+@example(body=b"", end=False)
+def test_a_chunk_is_seen_without_parsing(body: bytes, end: bool) -> None:  # noqa: FBT001 - drawn
+    """As Envoy sends it: with an empty `metadata_context`."""
+    message = ProcessingRequest(response_body=HttpBody(body=body, end_of_stream=end), metadata_context=EMPTY)
+    seen = wire.chunk(message.SerializeToString())
+    assert seen == (body if body and not end and len(body) < 4000 else None)
+
+
+@given(data=st.binary(max_size=20).map(lambda rest: b"*" + rest) | st.binary(max_size=20))
+@example(data=b"*\x05\n\x03abcB\x00")
+@example(data=b"*\x05\n\x01abcB\x00")
+def test_what_is_seen_as_a_chunk_is_one(data: bytes) -> None:
+    if (body := wire.chunk(data)) is not None:
+        assert wire.parse(data) == ProcessingRequest(response_body=HttpBody(body=body), metadata_context=EMPTY)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ProcessingRequest(request_body=HttpBody(body=b"x"), metadata_context=EMPTY),
+        ProcessingRequest(response_body=HttpBody(body=b"x"), metadata_context=EMPTY, observability_mode=True),
+        ProcessingRequest(response_body=HttpBody(body=b"x"), attributes=attributes("other"), metadata_context=EMPTY),
+        ProcessingRequest(response_body=HttpBody(body=b"x")),
+        ProcessingRequest(response_body=HttpBody(body=b"x" * 5000), metadata_context=EMPTY),
+    ],
+)
+def test_what_says_more_than_a_chunk_is_parsed(message: ProcessingRequest) -> None:
+    assert wire.chunk(message.SerializeToString()) is None
 
 
 def test_a_message_of_no_kind_is_out_of_order() -> None:

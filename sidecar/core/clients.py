@@ -50,9 +50,9 @@ def client(headers: Headers) -> str:
     """The client's name, `Unknown` if it is none of those we know."""
     agent = (headers.first("user-agent") or "").lower()
     originator = (headers.first("originator") or "").strip().lower()
-    names = {name for name, _ in headers.pairs}
     for row in CLIENTS:
-        if agent.startswith(row.agents) or originator == row.originator or row.header in names:
+        is_named = row.header is not None and headers.first(row.header) is not None
+        if is_named or originator == row.originator or agent.startswith(row.agents):
             return row.name
     return UNKNOWN
 

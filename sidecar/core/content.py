@@ -49,6 +49,11 @@ class Decoder:
         return self.fault is not None
 
     @property
+    def plain(self) -> bool:
+        """Whether nothing is encoded."""
+        return self.fault is None and not self._stages
+
+    @property
     def surplus(self) -> bool:
         """Whether bytes came after the end. They are not read, as clients do not read them."""
         return any(stage.surplus for stage in self._stages)
@@ -63,10 +68,11 @@ class Decoder:
         Up to the limit everything is given, then nothing. Of corrupt data as much as was decoded before the fault was
         met, which depends on how the bytes were cut.
         """
-        if self.failed:
+        if self.fault is not None:
             return b""
         if not self._stages:
-            return self._plain(data)
+            self._room -= len(data)
+            return data if self._room >= 0 else self._last(data)
         found = BytesIO()  # it gives away what it holds without a copy
         try:
             for piece in _through(self._stages, data):
@@ -76,13 +82,9 @@ class Decoder:
             self._stages = []
         return found.getvalue()
 
-    def _plain(self, data: bytes) -> bytes:
-        room = self._room
-        self._room -= len(data)
-        if self._room >= 0:
-            return data
+    def _last(self, data: bytes) -> bytes:
         self.fault = _too_large()
-        return data[:room]
+        return data[: self._room]  # by so much it is too long
 
 
 def decoded(data: bytes, encoding: str | None, limit: int) -> bytes:
@@ -153,7 +155,9 @@ class _Stage:
 
 
 def _stages(encoding: str | None, limit: int) -> list[_Stage]:
-    names = [name.strip(" \t").lower() for name in (encoding or "").split(",")]
+    if encoding is None:
+        return []
+    names = [name.strip(" \t").lower() for name in encoding.split(",")]
     names = [name for name in names if name not in {"", "identity"}]
     if len(names) > MAX_CODINGS or not CODINGS.keys() >= set(names):
         msg = "unsupported content-encoding"

@@ -51,7 +51,7 @@ def value(provider: Provider, credential: Credential) -> SecretStr:
 
 
 def _bearer(headers: Headers) -> str | None:
-    sent = list(headers.all("authorization"))
+    sent = headers.all("authorization")
     words = sent[0].split() if len(sent) == 1 else []
     return words[1] if len(words) == _WORDS and words[0].lower() == "bearer" else None
 

@@ -1,6 +1,6 @@
 """What Envoy, and the journal, tell an interception."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -32,14 +32,18 @@ class Headers:
     pairs: tuple[tuple[str, str], ...]
     end: bool = False
     attributes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    _firsts: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
-    def all(self, name: str) -> Iterator[str]:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_firsts", dict(reversed(self.pairs)))
+
+    def all(self, name: str) -> tuple[str, ...]:
         """Every value under exactly this (lower-case) name."""
-        return (value for key, value in self.pairs if key == name)
+        return tuple(value for key, value in self.pairs if key == name) if name in self._firsts else ()
 
     def first(self, name: str) -> str | None:
         """The first value under exactly this (lower-case) name."""
-        return next(self.all(name), None)
+        return self._firsts.get(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

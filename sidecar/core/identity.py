@@ -23,7 +23,7 @@ def actor(headers: Headers, policy: Policy) -> str | Unidentified:
     Only its exact name counts; `x_forwarded_user` is neither an identity nor a second one. A header that is there but
     blank is an authenticating filter that found nobody, so no default stands in for it.
     """
-    found = list(headers.all(policy.identity_header.lower()))
+    found = headers.all(policy.identity_header.lower())
     if len(found) > 1:
         return Unidentified(message=f"more than one actor found: {policy.identity_header} must be sent once")
     name = found[0] if found else policy.default_actor

@@ -78,6 +78,10 @@ class Interception:
             return self._opened(event) if isinstance(event, Headers) else self._gathered(event)
         return self._passed_on(event)
 
+    def skims(self, data: bytes) -> bool:
+        """Whether `data` is a chunk of the response that tells nothing, and now has been read: the reply is an ack."""
+        return self.phase is Phase.RESPONSE and self._reading.skims(data)
+
     def is_packed(self, event: Event) -> bool:
         """Whether `event` brings a request's body that may take long to decode, and is worth a thread of its own."""
         return (
@@ -253,7 +257,7 @@ class Interception:
         self._provider_request_id = _clean(headers.first("x-request-id"))
         details = headers.attributes.get("response.code_details", _FROM_PROVIDER)
         if self._started is None:
-            return replace(self._passed_on(headers), records=self.close(headers.at))
+            return Step(replies=self._passed_on(headers).replies, records=self.close(headers.at))
         if details != _FROM_PROVIDER:
             return self._end(headers, _made_by_envoy(self._status, details))
         answer = Answer(
@@ -277,9 +281,8 @@ class Interception:
 
     def _end(self, event: Headers | Body | Trailers, cut: Failure | None = None) -> Step:
         records = tuple(self._ending(event.at, cut))
-        step = replace(self._passed_on(event), records=records, wait=Wait.END)
         self._turn(Sign.ENDED)
-        return step
+        return Step(replies=self._passed_on(event).replies, records=records, wait=Wait.END)
 
     def _ending(self, at: float, cut: Failure | None) -> Iterator[Record]:
         """Everything that is left to say, the end last. `cut`: why the response did not reach its own end."""

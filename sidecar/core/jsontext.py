@@ -7,7 +7,6 @@ opened is counted, so that reading costs bounded time and memory. What the parse
 import re
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -23,7 +22,7 @@ MAX_VALUES = 1_000_000
 MAX_MEMBERS = 10_000
 
 _SLICE = 262_144
-_SMALL = 65_536  # bytes: so few cannot have too many members
+_SMALL = 5 * MAX_MEMBERS  # bytes: so few cannot have more, `"":0,` being the shortest
 _LONGEST_COUNT = 30  # digits
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _ARRAY = msgspec.json.Decoder(list[Raw])
@@ -98,9 +97,6 @@ def members(raw: Raw | None) -> Mapping[str, Raw]:
     """Return the members of an object; none of what is no object, or has too many."""
     if not raw or kind(raw) != "{":
         return {}
-    if len(raw) <= _SMALL:
-        with suppress(*_MALFORMED):
-            return _OBJECT.decode(raw)
     return _lenient(bytes(raw)) or {}
 
 
@@ -160,23 +156,30 @@ class _Name:
 
     __slots__ = ("text",)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, _: type, text: str) -> None:
         self.text = text
+
+
+_NAMED = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=_Name)
 
 
 def _pairs(data: bytes) -> list[tuple[str, Raw]]:
     """The members of an object in their order; raises one of _MALFORMED, or TooComplex as soon as they are too many."""
+    found = (_NAMED if len(data) <= _SMALL else _counting()).decode(data)
+    return [(name.text, raw) for name, raw in found.items()]
+
+
+def _counting() -> msgspec.json.Decoder[dict[_Name, Raw]]:
     names = 0
 
-    def name(_: type, text: str) -> _Name:
+    def name(kind: type, text: str) -> _Name:
         nonlocal names
         names += 1
         if names > MAX_MEMBERS:
             raise mending.TooComplex(_TOO_COMPLEX)
-        return _Name(text)
+        return _Name(kind, text)
 
-    found = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=name).decode(data)
-    return [(name.text, raw) for name, raw in found.items()]
+    return msgspec.json.Decoder(dict[_Name, Raw], dec_hook=name)
 
 
 def _pairs_of(mended: bytes) -> list[tuple[str, Raw]]:
@@ -189,7 +192,7 @@ def _pairs_of(mended: bytes) -> list[tuple[str, Raw]]:
 def _lenient(data: bytes) -> Mapping[str, Raw] | None:
     try:
         try:
-            return dict(_pairs(data))
+            return _OBJECT.decode(data) if len(data) <= _SMALL else dict(_pairs(data))
         except _MALFORMED:
             return dict(
                 _pairs_of(mending.without_lone_surrogates(mending.without_constants(mending.without_odd_bytes(data))))

@@ -18,7 +18,7 @@ from sidecar.core.content import Decoder
 from sidecar.core.events import Headers
 from sidecar.core.policy import Bounds
 from sidecar.core.records import ErrorType, Failure, Record
-from sidecar.core.responses import Answer, may_end, tells
+from sidecar.core.responses import Answer, deltas, may_end, tells
 from sidecar.core.sse import SLICE, Splitter
 
 _BOM = b"\xef\xbb\xbf"
@@ -55,6 +55,10 @@ class Unread:
         """The response's id, as far as it is known."""
         return ""
 
+    def skims(self, _: bytes) -> bool:
+        """Whether the next bytes of the body tell nothing and may end nothing; only then they have been taken in."""
+        return False
+
     def feed(self, data: bytes, at: float) -> None:
         """Take in the next bytes of the body, which came at `at`."""
 
@@ -88,6 +92,8 @@ class Reading(Unread):
         self._bounds = bounds
         self._decoder = Decoder(",".join(headers.all("content-encoding")) or None, bounds.response_bytes)
         self._left = number(headers.first("content-length"))
+        # What has a length has to be counted, what is encoded decoded first.
+        self._may_skim = self._left is None and self._decoder.plain
         self._head = b""
         self._format = self._labelled(headers.first("content-type") or "")
 
@@ -95,6 +101,13 @@ class Reading(Unread):
     @override
     def id(self) -> str:
         return self._answer.id
+
+    @override
+    def skims(self, data: bytes) -> bool:
+        if not self._may_skim or self._format is None or not self._format.skims(data):
+            return False
+        self._decoder.feed(data)
+        return True
 
     @override
     def feed(self, data: bytes, at: float) -> None:
@@ -155,6 +168,7 @@ class Reading(Unread):
 
 
 class _Format(Protocol):
+    def skims(self, data: bytes) -> bool: ...
     def feed(self, data: bytes, at: float) -> None: ...
     def may_end(self) -> bool: ...
     def read(self, answer: Answer) -> None: ...
@@ -170,11 +184,23 @@ class _Events:
     def __init__(self, bounds: Bounds, *, of_nothing: Failure) -> None:
         self._of_nothing = of_nothing
         self._splitter = Splitter(bounds.event_bytes)
+        self._most = bounds.event_bytes
         self._unread: list[tuple[bytes, float]] = []
         self._may_end = False
         self._any = False
         self._too_many = False  # lines; once and for all: what was left out cannot be made up for
         self._bytes = self._lines = self._told = 0
+
+    def skims(self, data: bytes) -> bool:
+        """Whether `data` is deltas alone, each whole, where an event may begin."""
+        size = len(data)
+        is_whole = self._splitter.between and size <= self._most and size < SLICE - self._bytes % SLICE
+        if not is_whole or not deltas(data):
+            return False
+        self._bytes += size
+        self._lines += data.count(b"\n")
+        self._any = True
+        return True
 
     def feed(self, data: bytes, at: float) -> None:
         start = 0
@@ -220,6 +246,9 @@ class _Document:
     def __init__(self) -> None:
         self._text = BytesIO()  # it gives away what it holds without a copy
 
+    def skims(self, _: bytes) -> bool:
+        return False
+
     def feed(self, data: bytes, _: float) -> None:
         self._text.write(data)
 
@@ -240,6 +269,9 @@ class _Refusal:
     def __init__(self, status: int | None) -> None:
         self._status = status
         self._head = b""
+
+    def skims(self, _: bytes) -> bool:
+        return False
 
     def feed(self, data: bytes, _: float) -> None:
         self._head += data[: _ERROR_BYTES - len(self._head)]

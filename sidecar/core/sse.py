@@ -22,10 +22,11 @@ class Splitter:
     nothing is kept.
     """
 
-    __slots__ = ("_first", "_limit", "_line", "_mark", "_more", "_return", "_room", "overflowed")
+    __slots__ = ("_first", "_limit", "_line", "_mark", "_more", "_return", "_room", "between", "overflowed")
 
     def __init__(self, max_event: int) -> None:
         self.overflowed = False
+        self.between = False  # nothing is kept of what came: whole events would be told here as they are
         self._limit = self._room = max_event
         self._mark: bytes | None = b""  # what came of a byte order mark; None once that is settled
         self._return = False  # the last byte was a CR: an LF that follows belongs to it
@@ -57,6 +58,7 @@ class Splitter:
             self._line += rest
             if len(self._line) > self._room:
                 self._overflow()
+        self.between = self._first is None and not self._line and self._mark is None and not self._return
         return events
 
     def _without_mark(self, head: bytes) -> bytes:

@@ -13,6 +13,8 @@ _REPLACEMENT = "\ufffd".encode()
 
 def clean(value: str, limit: int = ID_BYTES) -> str:
     """`value` without U+0000 and lone surrogates (U+FFFD instead), at most `limit` bytes of UTF-8."""
+    if value.isascii() and len(value) <= limit and "\0" not in value:  # nearly always: it is what it should be
+        return value
     data = _storable(value)
     return data.decode() if len(data) <= limit else data[:limit].decode("utf-8", "ignore")
 

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 
 import structlog
 
-from sidecar.core.records import Forwarded, Passed, Record
+from sidecar.core.records import Forwarded, Passed, Prompt, Record, Thought, Tokens, Tool
 from sidecar.recorder.connection import check, unavailable
 from sidecar.recorder.rows import Row, Stored, row
 from sidecar.recorder.transaction import UNFIT
@@ -27,6 +27,8 @@ from sidecar.recorder.writer import GaveUp, Writer
 
 log = structlog.get_logger()
 
+_NOT_STORED = (Forwarded, Passed)
+_NUMBERED = (Prompt, Tokens, Tool, Thought)  # the others are, or change, their interception's own row
 BATCH = 1000  # submissions in one transaction: after an outage the first acknowledgements do not wait for the last row
 LAST_TRY = 1.0  # seconds: a try under way waits BUSY for a lock, and what it still commits must not be counted as lost
 RESPITE = 0.5  # seconds between the end of a thread and its successor
@@ -87,7 +89,11 @@ class Journal:
         records stay.
         """
         future: asyncio.Future[float] = self._loop.create_future()
-        stored = tuple((record, self._new_id()) for record in records if not isinstance(record, Forwarded | Passed))
+        stored = tuple(
+            (record, self._new_id() if isinstance(record, _NUMBERED) else record.interception)
+            for record in records
+            if not isinstance(record, _NOT_STORED)
+        )
         if stored:
             self._submitted += len(stored)
             self._queue.put(Submission(stored, future))

@@ -221,8 +221,9 @@ async def test_bytes_that_are_no_message_end_the_stream(worker: Worker) -> None:
     await stream.ask(*REQUEST)
     garbage = worker.channel.stream_stream(peer.METHOD)()
     await garbage.write(b"\xff")
-    with pytest.raises(grpc.RpcError):
+    with pytest.raises(grpc.RpcError) as raised:
         assert await garbage.read() == b""
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     await stream.end()
     await worker.settled()
     assert worker.ends() == [("failed", "disconnected", None)]

@@ -504,6 +504,17 @@ def test_reading_ahead_changes_nothing() -> None:
     assert interception.receive(answered(COMPLETED)).records == ALL_OF_IT
 
 
+def test_a_response_may_be_skimmed_and_nothing_else() -> None:
+    """What says nothing needs no event, and leaves the same records."""
+    delta = b'data: {"type":"response.output_text.delta"}\n\n'
+    assert not opened(request()).skims(delta)
+    interception = opened(*BEGUN, response(EVENT_STREAM), answered(CREATED))
+    assert interception.skims(delta)
+    assert not interception.skims(COMPLETED)
+    assert interception.receive(answered(COMPLETED)).records == ALL_OF_IT
+    assert not interception.skims(delta)
+
+
 # Order
 
 

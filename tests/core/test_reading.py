@@ -44,6 +44,7 @@ PIECES = st.sampled_from(
         *(b'data: {"type":"error","code":"odd"}\n\n', b'data: {"type":"response.failed"}\r\r', b"data: [DONE]\n\n"),
         *(b'data: {"n":1,"\\u0074ype":"response.completed","response":{"id":NaN}}\n\n', b"data:", b": x\n\n", b"["),
         *(b"\xef\xbb\xbf", b"\xef", b"\xff", b"\0", b"\x1f\x8b"),
+        *(DELTA * 3, b"event: x\n" + DELTA, DELTA[:-1], DELTA[:20], DELTA[20:], DELTA.replace(b"\n", b"\r\n")),
     )
 )
 BODIES = st.lists(PIECES, max_size=12).map(b"".join)
@@ -291,6 +292,51 @@ def test_where_a_stream_was_cut_does_not_decide_whether_it_is_too_much(short: in
     assert concluded(fed(reading(EVENTS), *cut(stream, places))) == concluded(fed(reading(EVENTS), stream))
 
 
+# Deltas, skimmed
+
+
+def test_whole_deltas_between_events_are_skimmed() -> None:
+    """Most of what comes: nothing in them is read, so that each may be let go at once."""
+    here = reading(EVENTS)
+    assert not here.skims(DELTA)  # a byte order mark could be on its way
+    here.feed(CREATED, 1.0)
+    for chunk, skimmed in ((DELTA * 2, True), (DELTA[:-1], False), (b"event: x\n" + DELTA, True), (COMPLETED, False)):
+        assert here.skims(chunk) is skimmed
+    here.feed(COMPLETED[:-1], 1.0)
+    assert not here.skims(DELTA)
+    here.feed(COMPLETED[-1:], 1.0)
+    assert concluded(here) == (None, "resp_1", [TOKENS])
+
+
+def test_a_stream_of_deltas_alone_has_no_end() -> None:
+    here = fed(reading(("x-none", "")), b": ping\n\n")
+    assert here.skims(DELTA)
+    assert concluded(here) == (NO_END, "", [])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "status", "first"),
+    [
+        ((EVENTS, ("content-length", "10000")), "200", CREATED),
+        ((EVENTS, ("content-encoding", "gzip")), "200", gzip.compress(CREATED, mtime=0)),
+        ((JSON,), "200", b" "),
+        ((JSON,), "200", b"{"),
+        ((EVENTS,), "500", CREATED),
+    ],
+)
+def test_what_has_to_be_counted_decoded_or_gathered_is_not_skimmed(
+    pairs: tuple[tuple[str, str], ...], status: str, first: bytes
+) -> None:
+    assert not fed(reading(*pairs, status=status), first).skims(DELTA)
+
+
+def test_what_is_skimmed_counts_against_the_bounds() -> None:
+    here = fed(reading(EVENTS, bounds=Bounds(response_bytes=len(CREATED + DELTA))), CREATED)
+    assert here.skims(DELTA)
+    assert here.skims(DELTA)
+    assert concluded(here) == (UNREAD, "resp_1", [])
+
+
 # Nothing to read
 
 
@@ -300,6 +346,7 @@ def test_what_is_not_read_has_nothing_to_tell(failure: Failure | None) -> None:
     here = Unread(failure)
     here.feed(COMPLETED, 1.0)
     here.read()
+    assert not here.skims(DELTA)
     assert (here.id, here.may_have_ended(), here.has_ended()) == ("", False, False)
     assert here.close(2.0) is failure
     assert here.close(2.0, CUT) == (failure or CUT)
@@ -327,6 +374,19 @@ def test_any_body_in_any_cut_leaves_the_same(
         for chunk in chunks:
             late.feed(chunk, 1.0)
         assert concluded(late) == expected
+
+
+@given(chunks=st.lists(PIECES, max_size=12), label=LABELS, bounds=BOUNDS)
+def test_skimming_what_can_be_skimmed_changes_nothing(
+    chunks: list[bytes], label: tuple[str, str], bounds: Bounds
+) -> None:
+    skimming, feeding = reading(label, bounds=bounds), reading(label, bounds=bounds)
+    for chunk in chunks:
+        if not skimming.skims(chunk):
+            skimming.feed(chunk, 1.0)
+        feeding.feed(chunk, 1.0)
+        assert skimming.may_have_ended() == feeding.may_have_ended()
+    assert concluded(skimming) == concluded(feeding)
 
 
 @given(

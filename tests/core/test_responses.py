@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.records import ErrorType, Failure, Thought, Tokens, Tool
-from sidecar.core.responses import MAX_ROOM, Answer, may_end, tells
+from sidecar.core.responses import MAX_ROOM, Answer, deltas, may_end, tells
+from sidecar.core.sse import Splitter
 
 Object = dict[str, Any]
 Found = tuple[str, Failure | None, list[Tokens | Tool | Thought]]
@@ -102,6 +103,50 @@ def test_an_event_is_told_by_its_bytes(event: bytes, *, telling: bool, ending: b
     """In doubt it tells something, and may be the last."""
     assert tells(event) is telling
     assert may_end(event) is ending
+
+
+DELTA = b'data: {"type":"response.output_text.delta","delta":"\\"error\\""}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "nothing_else"),
+    [
+        (DELTA, True),
+        (DELTA * 3, True),
+        (b"event: response.output_text.delta\n" + DELTA, True),
+        (b'data: {"type":"response.code_interpreter_call_code.delta"}\n\n', True),
+        (b'data: {"type":"response.a.b.delta","x":{"type":"response.completed"}}\n\n', True),
+        (b"", False),
+        (DELTA[:-1], False),
+        (DELTA + b"data: ", False),
+        (DELTA + b'data: {"type":"error"}\n\n', False),
+        (DELTA.replace(b"\n", b"\r\n"), False),
+        (DELTA.replace(b"}", b"\r"), False),
+        (b": ping\n\n" + DELTA, False),
+        (b'data: {"type":"response.completed","delta":"x.delta"}\n\n', False),
+        (rb'data: {"type":"response.\u0061.delta"}' + b"\n\n", False),
+        (b'data: {"x":1,"type":"response.x.delta"}\n\n', False),
+        (b'data: {"type":"response.x.delta"}\ndata: {"type":"response.completed"}\n\n', False),
+    ],
+)
+def test_deltas_are_told_without_being_parted(data: bytes, *, nothing_else: bool) -> None:
+    """In the form in which they come; other forms are parted first."""
+    assert bool(deltas(data)) is nothing_else
+
+
+PIECES = st.sampled_from(
+    [
+        *(DELTA, b"event: x.y\n", b"data: ", b'{"type":"response.', b"x", b".", b"delta", b'"', b"}", b"\n", b"\n\n"),
+        *(b"\r", b"completed", b'data: {"type":"error","code":1}\n\n'),
+    ]
+)
+
+
+@given(data=st.lists(PIECES, max_size=12).map(b"".join))
+def test_what_is_said_to_be_deltas_is_whole_events_that_tell_nothing(data: bytes) -> None:
+    splitter = Splitter(1000)
+    events = splitter.feed(b"\n" + data)
+    assert not deltas(data) or (splitter.between and not any(map(tells, events)))
 
 
 # The response

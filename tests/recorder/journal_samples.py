@@ -134,14 +134,14 @@ STARTED_ROW = {
     "open_prompt": "hello",
 }
 PROMPT_ROW = {
-    "id": "id-0002",
+    "id": "id-0001",
     "interception_id": "i-1",
     "msg_id": "resp_1",
     "prompt": "hello",
     "created_at": "2001-09-09T01:46:41.500000Z",
 }
 TOKENS_ROW = {
-    "id": "id-0003",
+    "id": "id-0002",
     "interception_id": "i-1",
     "msg_id": "resp_1",
     "input_tokens": 10,
@@ -154,7 +154,7 @@ TOKENS_ROW = {
     "created_at": "2001-09-09T01:46:41.500000Z",
 }
 TOOL_ROW = {
-    "id": "id-0004",
+    "id": "id-0003",
     "interception_id": "i-1",
     "msg_id": "resp_1",
     "item_id": "fc_1",
@@ -168,7 +168,7 @@ TOOL_ROW = {
     "created_at": "2001-09-09T01:46:41.500000Z",
 }
 THOUGHT_ROW = {
-    "id": "id-0005",
+    "id": "id-0004",
     "interception_id": "i-1",
     "msg_id": "resp_1",
     "source": "commentary",

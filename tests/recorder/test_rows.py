@@ -14,10 +14,10 @@ from tests.recorder import journal_samples as samples
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MADE = {
     "interceptions": (samples.started(), "unused", samples.STARTED_ROW),
-    "user_prompts": (samples.prompt(), "id-0002", samples.PROMPT_ROW),
-    "token_usages": (samples.tokens(), "id-0003", samples.TOKENS_ROW),
-    "tool_usages": (samples.tool(), "id-0004", samples.TOOL_ROW),
-    "model_thoughts": (samples.thought(), "id-0005", samples.THOUGHT_ROW),
+    "user_prompts": (samples.prompt(), "id-0001", samples.PROMPT_ROW),
+    "token_usages": (samples.tokens(), "id-0002", samples.TOKENS_ROW),
+    "tool_usages": (samples.tool(), "id-0003", samples.TOOL_ROW),
+    "model_thoughts": (samples.thought(), "id-0004", samples.THOUGHT_ROW),
 }
 
 
