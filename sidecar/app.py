@@ -32,6 +32,7 @@ GRACE = 10.0  # seconds that streams under way have to end, once told to stop
 _FLUSH = 4.0  # seconds for the journal's last commits
 _TRACES = 1.0  # seconds for the last spans
 _OVERHEAD = 1_048_576  # bytes of a message beside the body: headers, attributes, framing
+_LARGEST_CHUNK = 8_388_608  # bytes; of a response Envoy sends what its buffers hold at once, seen up to 2 MiB
 
 
 def main() -> None:
@@ -96,7 +97,7 @@ def _told_to_stop(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
 
 
 async def _listen(processor: Processor, assignment: Assignment) -> tuple[aio.Server, health.aio.HealthServicer]:
-    largest = assignment.settings.limits.max_request_bytes + _OVERHEAD
+    largest = max(assignment.settings.limits.max_request_bytes, _LARGEST_CHUNK) + _OVERHEAD
     server = aio.server(
         options=[
             ("grpc.max_receive_message_length", largest),

@@ -16,7 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.assignment import Assignment
-from sidecar.settings import Provider, Recorder, Settings
+from sidecar.settings import Limits, Provider, Recorder, Settings
 from tests.contract import peer
 
 BODY = b'{"model":"gpt-5","input":"canary in the prompt","stream":true}'
@@ -37,18 +37,19 @@ class Child:
         return self.process.returncode or 0, said.decode()
 
 
-def assignment(folder: Path, ready: int) -> Assignment:
+def assignment(folder: Path, ready: int, limits: Limits) -> Assignment:
     settings = Settings(
         runtime_dir=folder,
         recorder=Recorder(url=f"sqlite:///{folder}/aibridge.db"),
         providers=(Provider(api_key="sk-canary-0123456789abcdef"),),
+        limits=limits,
         verdict="b1946ac9",
     )
     return Assignment(settings=settings, socket=folder / "w.sock", worker="host:0", ready=ready)
 
 
 @asynccontextmanager
-async def started(folder: Path) -> AsyncIterator[tuple[Child, int]]:
+async def started(folder: Path, **limits: int) -> AsyncIterator[tuple[Child, int]]:
     """A worker; what can be read at the descriptor says when it serves."""
     readable, writable = os.pipe()
     process = await asyncio.create_subprocess_exec(
@@ -62,7 +63,7 @@ async def started(folder: Path) -> AsyncIterator[tuple[Child, int]]:
     child = Child(process=process, address=f"unix:{folder}/w.sock")
     try:
         assert process.stdin is not None
-        process.stdin.write(pickle.dumps(assignment(folder, writable)))
+        process.stdin.write(pickle.dumps(assignment(folder, writable, Limits(**limits))))
         await process.stdin.drain()
         yield child, readable
     finally:
@@ -103,6 +104,19 @@ async def test_a_request_is_served_recorded_and_logged_nowhere(child: Child, fol
     status, said = await child.ended()
     assert status == 0
     assert "canary" not in said
+
+
+async def test_a_small_limit_for_requests_is_none_for_answers(folder: Path) -> None:
+    """Of an answer Envoy sends as much at once as came: 2 MiB have been seen, whatever a request may have."""
+    answer = b'{"id":"resp_1","note":"' + b"x" * (4 << 20) + b'"}'
+    async with started(folder, max_request_bytes=1000) as (child, readable):
+        assert await asyncio.to_thread(os.read, readable, 1) == b"\n"
+        async with peer.channel(child.address) as channel:
+            stream = peer.talk(channel)
+            messages = (peer.request_headers(), peer.request_body(BODY), peer.response_headers())
+            await stream.ask(*messages, peer.response_body(answer, end=True))
+            assert await stream.end() == []
+    assert ends(folder) == [("completed", None, "host:0")]
 
 
 async def test_told_to_stop_it_lets_what_is_under_way_end(child: Child, folder: Path) -> None:

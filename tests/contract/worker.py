@@ -128,9 +128,8 @@ async def serving(
 
 
 async def _listening(processor: Processor, address: str) -> tuple[aio.Server, health.aio.HealthServicer]:
-    server = aio.server(
-        options=[("grpc.max_receive_message_length", processor.policy.bounds.request_bytes + 1_048_576)]
-    )
+    largest = max(processor.policy.bounds.request_bytes, 8_388_608) + 1_048_576
+    server = aio.server(options=[("grpc.max_receive_message_length", largest)])
     server.add_generic_rpc_handlers((processor.handler(),))
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
