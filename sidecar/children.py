@@ -121,20 +121,36 @@ class Child(ABC):
 class Worker(Child):
     """A worker, which is told what to do on its standard input and hears its parent's end there."""
 
-    def __init__(self, settings: Settings, owner: str, index: int, end_lost: EndLost, *, grace: float) -> None:
-        """`end_lost` ends the interceptions that a worker of that name left open; `grace` is how long it may drain."""
+    def __init__(  # noqa: PLR0913 - one fact each, and named at the call
+        self,
+        settings: Settings,
+        owner: str,
+        index: int,
+        end_lost: EndLost,
+        *,
+        grace: float,
+        locks: tuple[int, ...] = (),
+    ) -> None:
+        """`end_lost` ends the interceptions that a worker of that name left open; `grace` is how long it may drain.
+
+        `locks`: descriptors that it shall hold for as long as it lives.
+        """
         super().__init__(f"worker {index}", grace)
         self._settings = settings
         self._index = index
         self._worker = f"{owner}:{index}"
         self._end_lost = end_lost
+        self._locks = locks
 
     @override
     async def _spawned(self) -> Process:
         self._ready, ready = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "sidecar.app"), stdin=PIPE, pass_fds=(ready,), process_group=0
+                *(sys.executable, "-P", "-m", "sidecar.app"),
+                stdin=PIPE,
+                pass_fds=(ready, *self._locks),
+                process_group=0,
             )
         finally:
             os.close(ready)

