@@ -18,19 +18,19 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from sidecar import logs
-from sidecar.assignment import Assignment
+from sidecar.assignment import TIME, Assignment
 from sidecar.core.errors import SidecarError
 from sidecar.ids import Ids
 from sidecar.pulse import Pulse
-from sidecar.recorder.journal import Journal
+from sidecar.recorder.journal import LAST_TRY, Journal
 from sidecar.server import SERVICE, Processor
 from sidecar.telemetry.configure import configure
 
 log = structlog.get_logger()
 
 GRACE = 10.0  # seconds that streams under way have to end, once told to stop
-_FLUSH = 4.0  # seconds for the journal's last commits
 _TRACES = 1.0  # seconds for the last spans
+LAST = LAST_TRY + _TRACES + 0.5  # seconds for what follows the journal's last commits, and the way out
 _OVERHEAD = 1_048_576  # bytes of a message beside the body: headers, attributes, framing
 _LARGEST_CHUNK = 8_388_608  # bytes; of a response Envoy sends what its buffers hold at once, seen up to 2 MiB
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 async def _serve(assignment: Assignment) -> None:
     settings, loop = assignment.settings, asyncio.get_running_loop()
-    stop = _told_to_stop(loop)
+    stop = Stop(loop)
     ids = Ids(time.time)
     journal = Journal(settings.database, worker=assignment.worker, new_id=ids, now=time.time)
     journal.open(loop)
@@ -73,27 +73,38 @@ async def _serve(assignment: Assignment) -> None:
     server, servicer = await _listen(processor, assignment)
     gc.freeze()  # what is here now stays: no collection need look at it again
     os.write(assignment.ready, b"\n")
-    await stop.wait()
-    await _drain(server, servicer, processor)
+    await stop.told.wait()
+    await _drain(server, servicer, processor, min(GRACE, stop.left() - LAST))
     heart.cancel()
-    unwritten = journal.close(_FLUSH)
+    unwritten = journal.close(max(0.0, stop.left() - LAST))
     if unwritten:
         log.error("records not written at the end", records=unwritten)
     traces.close(_TRACES)
 
 
-def _told_to_stop(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
-    """The event that SIGTERM sets, or the end of standard input: the parent has gone."""
-    stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+class Stop:
+    """The order to stop: SIGTERM, on standard input the seconds that are left for it, or its end: no parent."""
 
-    def heard() -> None:
-        if not os.read(sys.stdin.fileno(), 1):
-            loop.remove_reader(sys.stdin.fileno())
-            stop.set()
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.told = asyncio.Event()
+        self._loop = loop
+        self._until = float("inf")
+        loop.add_signal_handler(signal.SIGTERM, self._tell, TIME)
+        loop.add_reader(sys.stdin.fileno(), self._hear)
 
-    loop.add_reader(sys.stdin.fileno(), heard)
-    return stop
+    def left(self) -> float:
+        """Seconds until it must be done."""
+        return self._until - self._loop.time()
+
+    def _hear(self) -> None:
+        said = os.read(sys.stdin.fileno(), 64)
+        if not said:
+            self._loop.remove_reader(sys.stdin.fileno())
+        self._tell(float(said or TIME))
+
+    def _tell(self, seconds: float) -> None:
+        self._until = min(self._until, self._loop.time() + seconds)
+        self.told.set()
 
 
 async def _listen(processor: Processor, assignment: Assignment) -> tuple[aio.Server, health.aio.HealthServicer]:
@@ -119,11 +130,11 @@ async def _listen(processor: Processor, assignment: Assignment) -> tuple[aio.Ser
     return server, servicer
 
 
-async def _drain(server: aio.Server, servicer: health.aio.HealthServicer, processor: Processor) -> None:
+async def _drain(server: aio.Server, servicer: health.aio.HealthServicer, processor: Processor, seconds: float) -> None:
     """Take nothing new, let what is under way end, then cut it: Envoy goes on with it alone."""
     await servicer.enter_graceful_shutdown()
     with suppress(TimeoutError):
-        await asyncio.wait_for(processor.idle.wait(), GRACE)
+        await asyncio.wait_for(processor.idle.wait(), seconds)
     processor.stopping = True
     await server.stop(0.2)
 

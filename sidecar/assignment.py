@@ -1,9 +1,11 @@
-"""What a parent tells a worker."""
+"""What a parent tells a worker: this to begin with; in the end a line with the seconds that are left to stop in."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.settings import Settings
+
+TIME = 18.0  # seconds that a worker has to stop in, unless it is told that fewer are left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

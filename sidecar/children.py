@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import math
 import os
 import pickle
 import signal
@@ -18,7 +19,7 @@ import structlog
 from typing_extensions import override
 
 from sidecar.admin import Envoy
-from sidecar.assignment import Assignment
+from sidecar.assignment import TIME, Assignment
 from sidecar.core.errors import SidecarError
 from sidecar.settings import Settings
 
@@ -91,19 +92,24 @@ class Child(ABC):
         """Whether it has been started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
-    async def stop(self) -> None:
-        """Ask it to end, and end it when it takes longer than `bound` seconds."""
+    async def stop(self, until: float = math.inf) -> None:
+        """Ask it to end, and end it when it takes longer than `bound` seconds, or is there `until` then (loop time)."""
         self._stopping = True
         process = self._process
         if process is None or process.returncode is not None:
             return
-        with suppress(ProcessLookupError):
-            process.terminate()
+        seconds = max(0.0, min(self.bound, until - asyncio.get_running_loop().time()))
+        with suppress(OSError):
+            await self._ask(process, seconds)
         try:
-            await asyncio.wait_for(process.wait(), self.bound)
+            await asyncio.wait_for(process.wait(), seconds)
         except TimeoutError:
             log.error("a child had to be killed", child=self.name)  # noqa: TRY400 - the trace says nothing more
             await _killed(process)
+
+    async def _ask(self, process: Process, seconds: float) -> None:  # noqa: ARG002 - for those who want to know
+        """Ask `process` to end within so many seconds. May raise OSError: it has ended."""
+        process.terminate()
 
     @abstractmethod
     async def _spawned(self) -> Process:
@@ -121,21 +127,14 @@ class Child(ABC):
 class Worker(Child):
     """A worker, which is told what to do on its standard input and hears its parent's end there."""
 
-    def __init__(  # noqa: PLR0913 - one fact each, and named at the call
-        self,
-        settings: Settings,
-        owner: str,
-        index: int,
-        end_lost: EndLost,
-        *,
-        grace: float,
-        locks: tuple[int, ...] = (),
+    def __init__(
+        self, settings: Settings, owner: str, index: int, end_lost: EndLost, *, locks: tuple[int, ...] = ()
     ) -> None:
-        """`end_lost` ends the interceptions that a worker of that name left open; `grace` is how long it may drain.
+        """`end_lost` ends the interceptions that a worker of that name left open.
 
         `locks`: descriptors that it shall hold for as long as it lives.
         """
-        super().__init__(f"worker {index}", grace)
+        super().__init__(f"worker {index}", TIME)
         self._settings = settings
         self._index = index
         self._worker = f"{owner}:{index}"
@@ -167,6 +166,11 @@ class Worker(Child):
             return await asyncio.to_thread(os.read, self._ready, 1) != b""
         finally:
             os.close(self._ready)
+
+    @override
+    async def _ask(self, process: Process, seconds: float) -> None:
+        await _told(process, f"{seconds:.3f}\n".encode())
+        await super()._ask(process, seconds)  # one that is not up yet reads no orders
 
     @override
     async def _ended(self) -> None:

@@ -10,24 +10,26 @@ import secrets
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from sidecar import premises
 from sidecar.admin import Envoy
+from sidecar.assignment import TIME
 from sidecar.children import EnvoyChild, Worker
 from sidecar.core.errors import JournalUnavailable
 from sidecar.ids import Ids
+from sidecar.recorder.connection import BUSY
 from sidecar.recorder.migration import migrate
-from sidecar.recorder.recovery import end_lost
+from sidecar.recorder.recovery import PATIENCE, end_lost
 from sidecar.settings import Settings
 
 log = structlog.get_logger()
 
-_DRAIN = 11.0  # seconds that requests under way have to end
-_WORKER = 5.0  # seconds a worker has to stop once its Envoy is gone
-_WORKER_ALONE = 16.0  # the same without an Envoy of ours: its streams have to end first
+_STOP = TIME  # seconds from the order to stop until the last child is gone
+_DRAIN = 11.0  # of these for requests under way to end; the rest is for Envoy, and for what the journal still lacks
 _POLL = 0.1
 
 
@@ -58,13 +60,12 @@ class Bridge:
         self._settings = settings
         self._owner = f"{socket.gethostname()}:{settings.listen}"
         self._envoy = Envoy(settings)
-        grace = _WORKER_ALONE if binary is None else _WORKER
         self._workers = [
-            Worker(settings, self._owner, index, self._end_lost, grace=grace, locks=(lock,))
-            for index in range(settings.workers)
+            Worker(settings, self._owner, index, self._end_lost, locks=(lock,)) for index in range(settings.workers)
         ]
         self._front = [] if binary is None else [EnvoyChild(settings, binary, self._envoy)]
         self._told = asyncio.Event()
+        self._told_at = 0.0  # loop time
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
@@ -101,28 +102,35 @@ class Bridge:
     async def _end(self) -> None:
         """Turn new clients away, let what is under way end, then stop Envoy, and the workers behind it."""
         log.info("stopping")
+        if not self._told.is_set():
+            self._tell()
+        until = self._told_at + _STOP
         for child in self._front:
             if child.is_running():
                 await self._drain()
-            await child.stop()
-        await asyncio.gather(*(child.stop() for child in self._workers))
-        await self._end_lost(self._owner)
+            await child.stop(until)
+        await asyncio.gather(*(child.stop(until) for child in self._workers))
+        await self._end_lost(self._owner, min(PATIENCE, max(BUSY, until - asyncio.get_running_loop().time())))
 
     async def _drain(self) -> None:
-        await self._envoy.turn_away()
-        for _ in range(round(_DRAIN / _POLL)):
-            if self._hurry.is_set() or not await self._envoy.active():
-                return
-            await asyncio.sleep(_POLL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._told_at + _DRAIN):
+                await self._envoy.turn_away()
+                while not self._hurry.is_set() and await self._envoy.active():  # noqa: ASYNC110 - Envoy tells who asks
+                    await asyncio.sleep(_POLL)
 
     def _tell(self) -> None:
-        (self._hurry if self._told.is_set() else self._told).set()
+        if self._told.is_set():
+            self._hurry.set()
+        else:
+            self._told_at = asyncio.get_running_loop().time()
+            self._told.set()
 
-    async def _end_lost(self, owner: str) -> None:
+    async def _end_lost(self, owner: str, patience: float = PATIENCE) -> None:
         """End what a crash left open; where the journal is out of reach, the next start does."""
         try:
             ended = await asyncio.to_thread(
-                end_lost, self._settings.database, owner, at=time.time(), new_id=Ids(time.time)
+                end_lost, self._settings.database, owner, at=time.time(), new_id=Ids(time.time), patience=patience
             )
         except JournalUnavailable as error:
             log.warning("interceptions left open could not be ended", reason=str(error))

@@ -101,6 +101,13 @@ async def test_a_child_that_does_not_hear_is_ended_all_the_same() -> None:
     assert not is_running(child.pids[0])
 
 
+async def test_a_child_has_no_longer_than_its_parent() -> None:
+    child = Program(STUBBORN)
+    await child.start()
+    await asyncio.wait_for(child.stop(asyncio.get_running_loop().time() + 0.1), PATIENCE / 2)
+    assert not is_running(child.pids[0])
+
+
 async def test_what_never_started_stops_at_once() -> None:
     await Program(SERVES).stop()
 
@@ -161,7 +168,7 @@ async def test_a_worker_serves_at_its_socket_and_its_end_is_told_by_its_name(tmp
     settings = Settings(runtime_dir=tmp_path, recorder={"url": f"sqlite:///{tmp_path}/records.db"})
     migrate(settings.database)
     told: asyncio.Queue[str] = asyncio.Queue()
-    worker = Worker(settings, "host:1", 3, told.put, grace=PATIENCE)
+    worker = Worker(settings, "host:1", 3, told.put)
     await worker.start()
     keeping = asyncio.create_task(worker.keep())
     assert settings.socket(3).is_socket()
@@ -176,4 +183,4 @@ async def test_a_worker_whose_journal_is_missing_does_not_start(tmp_path: Path) 
     settings = Settings(runtime_dir=tmp_path, recorder={"url": f"sqlite:///{tmp_path}/records.db"})
     told: asyncio.Queue[str] = asyncio.Queue()
     with pytest.raises(NotStarted, match=r"^worker 0 did not come to serve"):
-        await Worker(settings, "host:1", 0, told.put, grace=PATIENCE).start()
+        await Worker(settings, "host:1", 0, told.put).start()

@@ -7,6 +7,7 @@ from pathlib import Path
 from sidecar.core.errors import JournalUnavailable
 
 REVISION = "0001"  # the schema that this version reads and writes: the newest of migrations/versions
+PATIENCE = 5.0  # seconds that a start waits for who keeps everybody out
 BUSY = 0.2  # seconds that SQLite waits for a lock by itself, before the writer hears of it
 WAL_LIMIT = 67_108_864  # bytes that the -wal file keeps after a checkpoint, however far a slow reader let it grow
 
@@ -34,12 +35,15 @@ def connect(database: Path, *, busy: float = BUSY) -> sqlite3.Connection:
     return connection
 
 
-def check(database: Path) -> None:
-    """Raises `JournalUnavailable` unless the file is a journal with the schema that we know."""
+def check(database: Path, *, busy: float = PATIENCE) -> None:
+    """Raises `JournalUnavailable` unless the file is a journal with the schema that we know.
+
+    `busy`: seconds to wait where somebody keeps even readers out.
+    """
     if not database.is_file():
         raise unavailable(database, "there is no such file")
     try:
-        with closing(sqlite3.connect(uri(database, "ro"), uri=True)) as connection:
+        with closing(sqlite3.connect(uri(database, "ro"), uri=True, timeout=busy)) as connection:
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.DatabaseError as error:
         raise unavailable(database, _reason(error)) from error

@@ -18,6 +18,7 @@ OWNED = (
     "AND (worker = :owner OR substr(worker, length(:owner) + 1, 1) = ':')"
 )
 # S608: the condition above; the values are bound.
+ANY = f"SELECT 1 FROM interceptions WHERE {OWNED} LIMIT 1"  # noqa: S608
 FIND = f"SELECT id, open_prompt FROM interceptions WHERE {OWNED} AND open_prompt IS NOT NULL"  # noqa: S608
 END = (
     "UPDATE interceptions SET ended_at = :at, status = 'failed', error_type = :type, error_message = :message, "  # noqa: S608
@@ -25,16 +26,20 @@ END = (
 )
 
 
-def end_lost(database: Path, owner: str, *, at: float, new_id: Callable[[], str]) -> int:
+def end_lost(database: Path, owner: str, *, at: float, new_id: Callable[[], str], patience: float = PATIENCE) -> int:
     """Ends the open interceptions of `owner` and of its workers (`owner:…`) as lost; returns how many there were.
 
     Their prompts are kept, without a response id. `at`: seconds since the epoch. All or nothing; nobody else's rows
-    are touched. None of these workers may be running. Raises `JournalUnavailable`.
+    are touched. None of these workers may be running. `patience`: seconds to wait for another process's transaction.
+    Raises `JournalUnavailable`.
     """
-    check(database)
+    check(database, busy=patience)
     try:
-        with closing(connect(database, busy=PATIENCE)) as connection, _transaction(connection):
-            return _end(connection, owner, moment(at), new_id)
+        with closing(connect(database, busy=patience)) as connection:
+            if not connection.execute(ANY, {"owner": owner}).fetchone():  # readers wait for nobody
+                return 0
+            with _transaction(connection):
+                return _end(connection, owner, moment(at), new_id)
     except sqlite3.Error as error:
         raise unavailable(database, error) from error
 

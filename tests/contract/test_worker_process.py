@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sidecar.assignment import Assignment
 from sidecar.settings import Limits, Provider, Recorder, Settings
 from tests.contract import peer
+from tests.contract.worker import locked
 
 BODY = b'{"model":"gpt-5","input":"canary in the prompt","stream":true}'
 ANSWER = b'data: {"type":"response.completed","response":{"id":"resp_1","note":"canary in the answer"}}\n\n'
@@ -133,6 +134,30 @@ async def test_told_to_stop_it_lets_what_is_under_way_end(child: Child, folder: 
         watch.cancel()
     assert (await child.ended())[0] == 0
     assert ends(folder) == [("completed", None, "host:0")]
+
+
+@pytest.mark.parametrize("is_in_time", [True, False])
+async def test_what_its_journal_still_lacks_has_all_the_time_that_is_left(
+    child: Child,
+    folder: Path,
+    is_in_time: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """The parent says how much that is."""
+    assert child.process.stdin is not None
+    async with peer.channel(child.address) as channel:
+        stream = peer.talk(channel)
+        await stream.ask(peer.request_headers(), peer.request_body(BODY), peer.response_headers(peer.EVENTS))
+        with locked(folder / "aibridge.db") as other:
+            await stream.tell(peer.response_body(ANSWER))
+            await stream.end()
+            child.process.stdin.write(b"15.0\n" if is_in_time else b"4.0\n")
+            if is_in_time:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(child.process.wait(), 8)
+                other.execute("ROLLBACK")
+            status, said = await child.ended()
+    assert (status, "records not written" in said) == (0, not is_in_time)
+    assert ends(folder) == [("completed", None, "host:0") if is_in_time else (None, None, "host:0")]
 
 
 async def test_it_does_not_outlive_its_parent(child: Child) -> None:

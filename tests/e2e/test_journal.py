@@ -13,7 +13,7 @@ from examples.provider import Provider, ThreadedProvider
 from sidecar.recorder.connection import connect
 from tests.conftest import StartBridge
 from tests.e2e.bridges import Bridge, bridge
-from tests.e2e.connections import Connection, ask, request
+from tests.e2e.connections import Connection, ask, asking, request
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, FIRST, PROMPT, pieces, streamed, whole
 from tests.e2e.recorded import sessions
 from tests.e2e.scripts import Script
@@ -122,6 +122,24 @@ def test_a_bridge_that_stops_while_its_journal_is_locked_writes_what_it_can_in_t
     with locked(running.database):
         assert running.stop() == 0
     assert running.session(case).ended == ("completed", None, 200)
+
+
+def test_a_stream_and_a_locked_journal_together_do_not_keep_it(
+    start_bridge: StartBridge, script: Script, case: str
+) -> None:
+    """Waiting for the one leaves less time to wait for the other."""
+    running = start_bridge()
+    script[case] = streamed(case, hold=1)
+    with asking(running.port, case, ASKED_STREAM) as connection:
+        connection.head()
+        connection.until(FIRST)
+        with locked(running.database):
+            assert running.stop() == 0
+    assert [one.ended for one in running.sessions(case)] == [(None, None, None)]
+    second = start_bridge(ports=(running.port, running.admin))
+    assert second.session(case).ended == ("failed", "lost", None)
+    assert second.session(case).asked == [("", PROMPT)]
+    assert second.stop() == 0
 
 
 @pytest.mark.parametrize("content", [b"not a database, whatever it is", b""])
