@@ -128,16 +128,16 @@ class Worker(Child):
     """A worker, which is told what to do on its standard input and hears its parent's end there."""
 
     def __init__(
-        self, settings: Settings, owner: str, index: int, end_lost: EndLost, *, locks: tuple[int, ...] = ()
+        self, settings: Settings, index: int, worker: str, end_lost: EndLost, *, locks: tuple[int, ...] = ()
     ) -> None:
-        """`end_lost` ends the interceptions that a worker of that name left open.
+        """`worker` owns its rows, and `end_lost` ends those that a worker of that name left open.
 
         `locks`: descriptors that it shall hold for as long as it lives.
         """
         super().__init__(f"worker {index}", TIME)
         self._settings = settings
         self._index = index
-        self._worker = f"{owner}:{index}"
+        self._worker = worker
         self._end_lost = end_lost
         self._locks = locks
 

@@ -23,7 +23,8 @@ from sidecar.core.errors import JournalUnavailable
 from sidecar.ids import Ids
 from sidecar.recorder.connection import BUSY
 from sidecar.recorder.migration import migrate
-from sidecar.recorder.recovery import PATIENCE, end_lost
+from sidecar.recorder.owners import owning
+from sidecar.recorder.recovery import PATIENCE, abandoned, end_lost
 from sidecar.settings import Settings
 
 log = structlog.get_logger()
@@ -58,11 +59,12 @@ class Bridge:
     def __init__(self, settings: Settings, binary: Path | None, lock: int) -> None:
         """`binary`: the Envoy to run in front; None: none. `lock`: the descriptor that holds the runtime directory."""
         self._settings = settings
-        self._owner = f"{socket.gethostname()}:{settings.listen}"
+        self._lock = lock
+        self._owner = secrets.token_hex(4)
+        name = f"{socket.gethostname()}:{settings.listen}:{self._owner}"
+        self._names = [f"{name}:{index}" for index in range(settings.workers)]
+        self._workers: list[Worker] = []
         self._envoy = Envoy(settings)
-        self._workers = [
-            Worker(settings, self._owner, index, self._end_lost, locks=(lock,)) for index in range(settings.workers)
-        ]
         self._front = [] if binary is None else [EnvoyChild(settings, binary, self._envoy)]
         self._told = asyncio.Event()
         self._told_at = 0.0  # loop time
@@ -73,8 +75,17 @@ class Bridge:
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, self._tell)
         _warn_of_missing_keys(self._settings)
-        await asyncio.to_thread(migrate, self._settings.database)
-        await self._end_lost(self._owner)
+        database = self._settings.database
+        await asyncio.to_thread(migrate, database)
+        with owning(database, self._owner) as lock:
+            await self._end_lost(*await asyncio.to_thread(abandoned, database))
+            self._workers = [
+                Worker(self._settings, index, name, self._end_lost, locks=(self._lock, lock))
+                for index, name in enumerate(self._names)
+            ]
+            await self._run()
+
+    async def _run(self) -> None:
         living = asyncio.create_task(self._live())
         told = asyncio.create_task(self._told.wait())
         try:
@@ -110,7 +121,8 @@ class Bridge:
                 await self._drain()
             await child.stop(until)
         await asyncio.gather(*(child.stop(until) for child in self._workers))
-        await self._end_lost(self._owner, min(PATIENCE, max(BUSY, until - asyncio.get_running_loop().time())))
+        left = until - asyncio.get_running_loop().time()
+        await self._end_lost(*self._names, patience=min(PATIENCE, max(BUSY, left)))
 
     async def _drain(self) -> None:
         with suppress(TimeoutError):
@@ -126,17 +138,17 @@ class Bridge:
             self._told_at = asyncio.get_running_loop().time()
             self._told.set()
 
-    async def _end_lost(self, owner: str, patience: float = PATIENCE) -> None:
-        """End what a crash left open; where the journal is out of reach, the next start does."""
+    async def _end_lost(self, *workers: str, patience: float = PATIENCE) -> None:
+        """End what they left open; where the journal is out of reach, the next start does."""
         try:
             ended = await asyncio.to_thread(
-                end_lost, self._settings.database, owner, at=time.time(), new_id=Ids(time.time), patience=patience
+                end_lost, self._settings.database, workers, at=time.time(), new_id=Ids(time.time), patience=patience
             )
         except JournalUnavailable as error:
             log.warning("interceptions left open could not be ended", reason=str(error))
         else:
             if ended:
-                log.warning("interceptions left open were ended as lost", worker=owner, interceptions=ended)
+                log.warning("interceptions left open were ended as lost", workers=workers, interceptions=ended)
 
 
 def _warn_of_missing_keys(settings: Settings) -> None:

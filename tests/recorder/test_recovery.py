@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.errors import JournalUnavailable
-from sidecar.recorder.recovery import END, FIND, end_lost
+from sidecar.recorder.owners import owning
+from sidecar.recorder.recovery import ANY, END, FIND, abandoned, end_lost
 from sidecar.recorder.rows import Stored, row
 from tests.recorder import journal_samples as samples
 
-OWNER = "host:127.0.0.1:10000"
 AT = 1_000_000_003.0
 LOST_ROW = samples.STARTED_ROW | {
     "ended_at": "2001-09-09T01:46:43.000000Z",
@@ -37,7 +37,7 @@ def still_open(database: Path) -> list[str]:
 
 def test_what_a_crash_left_open_ends_as_lost_and_keeps_its_prompt(database: Path) -> None:
     write(database, samples.WORKER, samples.started())
-    assert end_lost(database, OWNER, at=AT, new_id=samples.numbered()) == 1
+    assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == 1
     assert samples.table(database, "interceptions") == [LOST_ROW]
     assert samples.table(database, "user_prompts") == [
         {
@@ -52,62 +52,70 @@ def test_what_a_crash_left_open_ends_as_lost_and_keeps_its_prompt(database: Path
 
 def test_an_empty_prompt_is_a_prompt(database: Path) -> None:
     write(database, samples.WORKER, samples.started(prompt=""))
-    end_lost(database, OWNER, at=AT, new_id=samples.numbered())
+    end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered())
     assert samples.select(database, "SELECT prompt FROM user_prompts") == [("",)]
 
 
 def test_no_prompt_stays_none(database: Path) -> None:
     write(database, samples.WORKER, samples.started(prompt=None))
-    assert end_lost(database, OWNER, at=AT, new_id=samples.numbered()) == 1
+    assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == 1
     assert samples.table(database, "user_prompts") == []
 
 
 def test_what_has_ended_stays_as_it_is(database: Path) -> None:
     write(database, samples.WORKER, samples.started(), samples.ended())
-    assert end_lost(database, OWNER, at=AT, new_id=samples.numbered()) == 0
+    assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == 0
     assert samples.table(database, "interceptions") == [samples.ENDED_ROW]
 
 
-@pytest.mark.parametrize(
-    ("owner", "ended"),
-    [
-        ("host:127.0.0.1:1", ["host:127.0.0.1:1", "host:127.0.0.1:1:0", "host:127.0.0.1:1:1"]),
-        ("host:127.0.0.1:1:0", ["host:127.0.0.1:1:0"]),
-        ("host:127.0.0.1:10", ["host:127.0.0.1:10:0"]),
-        ("h%", ["h%:0"]),
-        ("h_st:127.0.0.1:1", ["h_st:127.0.0.1:1:0"]),
-        ("host", ["host:127.0.0.1:1", "host:127.0.0.1:1:0", "host:127.0.0.1:1:1", "host:127.0.0.1:10:0"]),
-        ("hos", []),
-    ],
-)
-def test_only_the_owners_workers_lose_theirs(database: Path, owner: str, ended: list[str]) -> None:
-    """Names are compared as they are, not as patterns, and `:1` is not `:10`."""
-    workers = ["host:127.0.0.1:1", "host:127.0.0.1:1:0", "host:127.0.0.1:1:1", "host:127.0.0.1:10:0", "h%:0"]
-    workers += ["h_st:127.0.0.1:1:0", "other:127.0.0.1:1:0"]
-    for worker in workers:
-        write(database, worker, samples.started(interception=worker))
-    assert end_lost(database, owner, at=AT, new_id=samples.numbered()) == len(ended)
-    assert sorted(still_open(database)) == sorted(set(workers) - set(ended))
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
-@given(st.text(alphabet="a:;_%1", max_size=4), st.text(alphabet="a:;_%1", max_size=4))
-def test_a_worker_belongs_to_its_name_and_what_follows_a_colon(database: Path, owner: str, worker: str) -> None:
+@given(st.sets(st.text(alphabet="a:;_%1\"'", max_size=3), max_size=5), st.data())
+def test_only_these_workers_lose_theirs(database: Path, workers: set[str], data: st.DataObject) -> None:
+    """Names are compared as they are, not as patterns."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("DELETE FROM interceptions")
-    write(database, worker, samples.started(prompt=None))
-    belongs = worker == owner or worker.startswith(f"{owner}:")
-    assert end_lost(database, owner, at=AT, new_id=samples.numbered()) == belongs
+    for worker in workers:
+        write(database, worker, samples.started(interception=worker, prompt=None))
+    lost = data.draw(st.sets(st.sampled_from(sorted(workers) or ["a"])))
+    assert end_lost(database, lost, at=AT, new_id=samples.numbered()) == len(lost & workers)
+    assert set(still_open(database)) == workers - lost
+
+
+def test_where_nothing_is_open_nobody_is_waited_for(database: Path) -> None:
+    """A stop must not take longer because somebody else writes."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered(), patience=0) == 0
+        other.execute("ROLLBACK")
+
+
+def test_a_journal_that_somebody_else_locks_is_told(database: Path) -> None:
+    write(database, samples.WORKER, samples.started())
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalUnavailable, match="database is locked"):
+            end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered(), patience=0)
+        other.execute("ROLLBACK")
+
+
+def test_abandoned_are_workers_with_something_open_whose_owner_is_gone(database: Path) -> None:
+    """Whatever their host and address were: the journal may have been taken elsewhere."""
+    for worker in ("here:127.0.0.1:1:aaaa:0", "here:127.0.0.1:1:bbbb:0", "there:[::1]:2:cccc:1", "host:127.0.0.1:1:0"):
+        write(database, worker, samples.started(interception=worker), samples.started(interception=f"{worker}, again"))
+    write(database, "here:127.0.0.1:1:dddd:0", samples.started(), samples.ended())
+    with owning(database, "aaaa"):
+        assert sorted(abandoned(database)) == ["here:127.0.0.1:1:bbbb:0", "host:127.0.0.1:1:0", "there:[::1]:2:cccc:1"]
+    assert "here:127.0.0.1:1:aaaa:0" in abandoned(database)
 
 
 def test_the_search_reads_only_what_is_open(database: Path) -> None:
     """A start must not take longer because the journal is long."""
     with closing(sqlite3.connect(database)) as connection:
-        for statement in (FIND, END):
-            values = {"owner": "o", "at": "", "type": "", "message": ""}
+        for statement in (ANY, FIND, END):
+            values = {"workers": "[]", "at": "", "type": "", "message": ""}
             plan = " ".join(str(line[3]) for line in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values))
             assert "ix_interceptions_worker_open" in plan
-            assert "SCAN" not in plan
+            assert "SCAN interceptions" not in plan
 
 
 def test_it_is_all_or_nothing(database: Path) -> None:
@@ -118,7 +126,7 @@ def test_it_is_all_or_nothing(database: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        end_lost(database, OWNER, at=AT, new_id=failing)
+        end_lost(database, [samples.WORKER], at=AT, new_id=failing)
     assert samples.select(database, "SELECT open_prompt FROM interceptions") == [("hello",), ("hello",)]
     assert samples.table(database, "user_prompts") == []
 
@@ -128,9 +136,11 @@ def test_a_journal_that_cannot_be_ended_is_told(database: Path) -> None:
         connection.execute("DROP TABLE user_prompts")
     write(database, samples.WORKER, samples.started())
     with pytest.raises(JournalUnavailable, match=r"journal\.db: no such table: user_prompts$"):
-        end_lost(database, OWNER, at=AT, new_id=samples.numbered())
+        end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered())
 
 
 def test_a_missing_journal_is_told(tmp_path: Path) -> None:
     with pytest.raises(JournalUnavailable, match="there is no such file"):
-        end_lost(tmp_path / "journal.db", OWNER, at=AT, new_id=samples.numbered())
+        abandoned(tmp_path / "journal.db")
+    with pytest.raises(JournalUnavailable, match="there is no such file"):
+        end_lost(tmp_path / "journal.db", [samples.WORKER], at=AT, new_id=samples.numbered())
