@@ -25,6 +25,8 @@ _MAX_PORT = 65_535
 _FRAMING = re.compile(
     "connection|content-length|expect|host|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade"
 )
+# What a client proves itself by; an actor's name is recorded in clear.
+_CREDENTIALS = re.compile("authorization|proxy-authorization|cookie|x-api-key|api-key")
 
 
 def refuse(allowed: str, key: str = "", value: object = None) -> NoReturn:
@@ -101,6 +103,14 @@ def header(name: str) -> str:
         refuse("a header name: letters, digits and !#$%&'*+-.^_`|~")
     if _FRAMING.fullmatch(name):
         refuse("a header that neither frames the message nor names its host")
+    return name
+
+
+def identity_header(name: str) -> str:
+    """The name of a header whose value may be recorded."""
+    name = header(name)
+    if _CREDENTIALS.fullmatch(name.replace("_", "-")):
+        refuse("a header that holds a name, not a credential: names are recorded")
     return name
 
 

@@ -23,6 +23,8 @@ OptionalFile = Annotated[Path | None, BeforeValidator(checks.nothing), AfterVali
 RetryStatus = Annotated[str, BeforeValidator(checks.retry_status)]
 Bytes = Annotated[int, Field(gt=0, le=2**40)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+# Envoy waits 5 s for a reply (`message_timeout` of the bootstrap); then it goes on without, whatever we still wait for.
+Wait = Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -35,7 +37,7 @@ class Identity(Section):
     """`[identity]`: who is asking."""
 
     source: Annotated[str, AfterValidator(checks.source)] = "header"
-    header: HeaderName = "x-forwarded-user"
+    header: Annotated[str, AfterValidator(checks.identity_header)] = "x-forwarded-user"
     default_actor: Annotated[str, AfterValidator(checks.plain)] = ""
     trust_header: bool = False
 
@@ -139,8 +141,8 @@ class Limits(Section):
     max_concurrent_streams: Annotated[int, Field(gt=0, le=2**31 - 1)] = 100
     request_timeout: Seconds = 600.0
     idle_timeout: Seconds = 3600.0
-    start_commit_timeout: Seconds = 2.0
-    end_commit_timeout: Seconds = 1.0
+    start_commit_timeout: Wait = 2.0
+    end_commit_timeout: Wait = 1.0
 
 
 class Settings(Section):

@@ -65,7 +65,7 @@ max_concurrent_streams = 6
 request_timeout = 7
 idle_timeout = 8.5
 start_commit_timeout = 0.5
-end_commit_timeout = 10
+end_commit_timeout = 4
 """
 
 
@@ -131,7 +131,7 @@ def test_every_setting_can_stand_in_the_file(nowhere: Path) -> None:
     )
     assert settings.recorder == Recorder(url=f"sqlite:///{nowhere}/sub/records.db", journal=nowhere / "journal.db")
     assert settings.telemetry == Telemetry(otlp_endpoint="http://127.0.0.1:4317", otlp_protocol="grpc", metrics="")
-    assert tuple(settings.limits.model_dump().values()) == (1, 2, 3, 4, 5, 6, 7.0, 8.5, 0.5, 10.0)
+    assert tuple(settings.limits.model_dump().values()) == (1, 2, 3, 4, 5, 6, 7.0, 8.5, 0.5, 4.0)
 
 
 def test_the_file_in_the_current_directory_is_read_unasked() -> None:

@@ -16,6 +16,7 @@ LOOPBACK = "allowed: host:port on loopback, e.g. 127.0.0.1:9901"
 URL = "allowed: http://host/path or https://host/path, without user, query, fragment or escapes"
 HEADER = "allowed: a header name: letters, digits and !#$%&'*+-.^_`|~"
 FRAMING = "allowed: a header that neither frames the message nor names its host"
+NO_CREDENTIAL = "allowed: a header that holds a name, not a credential: names are recorded"
 VALUE = "allowed: a header value of printable ASCII characters"
 NAME = "allowed: lower-case letters and digits, single dashes inside, e.g. openai-eu"
 KEYS = "allowed: a key of visible ASCII characters, with neither blanks nor line ends around it"
@@ -109,6 +110,11 @@ def test_a_wrong_variable_is_named(name: str, value: str, line: str, monkeypatch
         ('identity.source = "cookie"', 'identity.source = "cookie": allowed: header'),
         ('identity.header = ":path"', f'identity.header = ":path": {HEADER}'),
         ('identity.header = "Host"', f'identity.header = "Host": {FRAMING}'),
+        ('identity.header = "Authorization"', f'identity.header = "Authorization": {NO_CREDENTIAL}'),
+        ('identity.header = "proxy-authorization"', f'identity.header = "proxy-authorization": {NO_CREDENTIAL}'),
+        ('identity.header = "cookie"', f'identity.header = "cookie": {NO_CREDENTIAL}'),
+        ('identity.header = "X_Api_Key"', f'identity.header = "X_Api_Key": {NO_CREDENTIAL}'),
+        ('identity.header = "api-key"', f'identity.header = "api-key": {NO_CREDENTIAL}'),
         ('identity.default_actor = "a\\nb"', f'identity.default_actor = "a\\nb": {TEXT}'),
         ('identity.trust_header = "maybe"', f'identity.trust_header = "maybe": {BOOLEAN}'),
         ("providers = []", 'providers = "": allowed: at least one, and each name once'),
@@ -162,6 +168,12 @@ def test_a_wrong_variable_is_named(name: str, value: str, line: str, monkeypatch
         ("limits.max_event_bytes = 0", "limits.max_event_bytes = 0: allowed: greater than 0"),
         ("limits.max_request_bytes = 2000000000", f"limits.max_request_bytes = 2000000000: {GIBIBYTE}"),
         ("limits.idle_timeout = nan", "limits.idle_timeout = NaN: allowed: a finite number"),
+        (
+            "limits.start_commit_timeout = 4.5",
+            "limits.start_commit_timeout = 4.5: allowed: less than or equal to 4",
+        ),
+        ("limits.start_commit_timeout = 0", "limits.start_commit_timeout = 0: allowed: greater than 0"),
+        ("limits.end_commit_timeout = 5", "limits.end_commit_timeout = 5: allowed: less than or equal to 4"),
         ("limits.request_timeout = -1", "limits.request_timeout = -1: allowed: greater than 0"),
         (f"verdict = \"{'x' * 300}\"", f'verdict = "{"x" * 200}\\u2026": {VERDICT}'),
     ],
