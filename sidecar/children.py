@@ -21,7 +21,7 @@ from typing_extensions import override
 from sidecar.admin import Envoy
 from sidecar.assignment import TIME, Assignment
 from sidecar.core.errors import SidecarError
-from sidecar.settings import Settings
+from sidecar.settings import Settings, bare_environment
 
 log = structlog.get_logger()
 
@@ -148,6 +148,7 @@ class Worker(Child):
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "sidecar.app"),
                 stdin=PIPE,
+                env=bare_environment(),
                 pass_fds=(ready, *self._locks),
                 process_group=0,
             )
@@ -193,6 +194,7 @@ class EnvoyChild(Child):
         return await asyncio.create_subprocess_exec(
             *(self._binary, "--config-path", config, "--log-level", "warning", "--disable-hot-restart"),
             *("--file-flush-interval-msec", "1000"),
+            env=bare_environment(),
             process_group=0,  # ctrl-C is the parent's to hear
             preexec_fn=partial(_die_with, os.getpid()),
         )

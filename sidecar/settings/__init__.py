@@ -2,7 +2,7 @@
 
 from sidecar.settings.checks import host_and_port
 from sidecar.settings.model import Identity, Limits, Provider, Recorder, Settings, Telemetry, defaults
-from sidecar.settings.sources import load
+from sidecar.settings.sources import bare_environment, load
 
 __all__ = [
     "Identity",
@@ -11,6 +11,7 @@ __all__ = [
     "Recorder",
     "Settings",
     "Telemetry",
+    "bare_environment",
     "defaults",
     "host_and_port",
     "load",

@@ -19,6 +19,7 @@ from sidecar.settings.refusals import line, lines
 
 DEFAULT_FILE = Path("aibridge.toml")
 _PREFIX = "AIBRIDGE_"
+_KEY = "OPENAI_API_KEY"
 # Kubernetes gives every pod these variables of each service in its namespace, one named `aibridge` included.
 _SERVICE_LINK = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)", re.ASCII)
 # Where the distributions keep the certificate authorities they trust.
@@ -68,6 +69,15 @@ def load(config: Path | None) -> Settings:
     return settings.model_copy(update={"providers": providers})
 
 
+def bare_environment() -> dict[str, str]:
+    """The environment without what may be settings, keys among them: for processes that need none."""
+    return {name: value for name, value in os.environ.items() if not _is_ours(name.upper())}
+
+
+def _is_ours(name: str) -> bool:
+    return name == _KEY or name.startswith(_PREFIX)
+
+
 def _file(config: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(config.read_text("utf-8"))
@@ -100,7 +110,7 @@ def _known(names: Iterable[str], prefix: str) -> None:
 def _fall_back(written: dict[str, Any]) -> None:
     """What everybody's environment says, where ours and the file say nothing."""
     if "providers" not in written:
-        written["providers"] = [{"api_key": os.environ.get("OPENAI_API_KEY", "").strip()}]
+        written["providers"] = [{"api_key": os.environ.get(_KEY, "").strip()}]
     telemetry = written.setdefault("telemetry", {})
     protocol = _OTLP_PROTOCOLS.get(os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", ""))
     if protocol and isinstance(telemetry, dict):

@@ -149,13 +149,13 @@ def free_ports() -> Ports:
         return one.getsockname()[1], two.getsockname()[1]
 
 
-def launched(folder: Path, file: Path, command: str = "up") -> subprocess.Popen[bytes]:
-    """The process; what it writes goes to `output.log`."""
+def launched(folder: Path, file: Path, command: str = "up", **variables: str) -> subprocess.Popen[bytes]:
+    """The process, with these variables in its environment; what it writes goes to `output.log`."""
     with (folder / "output.log").open("wb") as log:
         return subprocess.Popen(
             [*COMMAND, command, "--config", str(file)],
             cwd=ROOT,
-            env=environment(),
+            env=environment() | variables,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -1,5 +1,6 @@
 """Credentials and content are planted everywhere; then everything that was written is searched."""
 
+import json
 import os
 import signal
 import stat
@@ -11,9 +12,10 @@ import pytest
 
 from examples.answers import Answer, error_answer, json_answer
 from examples.provider import ThreadedProvider
-from tests.e2e.bridges import Bridge, bridge
+from tests.e2e.bridges import STOPPED_WITHIN, Bridge, bridge, free_ports, launched, written
 from tests.e2e.connections import ask, asking
 from tests.e2e.exchanges import EVENT_STREAM, final, streamed, whole
+from tests.e2e.processes import children
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
 
@@ -167,8 +169,27 @@ def test_no_process_shows_a_key_to_whoever_lists_them(start_bridge: Callable[...
     pids = (running.process.pid, *running.children())
     assert len(pids) == 3
     for pid in pids:
-        shown = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
-        assert b"sk-central-canary" not in shown
+        assert b"sk-central-canary" not in shown(pid)
+
+
+def test_keys_that_the_environment_brings_go_no_further(tmp_path: Path) -> None:
+    """The parent has what it was given, as the kernel shows it; its children get their keys by pipe, or none."""
+    provider = json.dumps([{"name": "openai", "api_key": KEY, "extra_headers": {"x-key": "canary-extra"}}])
+    variables = {"OPENAI_API_KEY": KEY, "AIBRIDGE_PROVIDERS": provider, "aibridge_verdict": "canary-verdict"}
+    process = launched(tmp_path, written(tmp_path, free_ports(), {}), **variables)
+    try:
+        eventually(lambda: '"ready"' in (tmp_path / "output.log").read_text(), "ready", 60)
+        found = children(process.pid)
+        assert len(found) == 2
+        assert [b"canary" in shown(pid) for pid in (process.pid, *found)] == [True, False, False]
+    finally:
+        process.terminate()
+        assert process.wait(STOPPED_WITHIN) == 0
+
+
+def shown(pid: int) -> bytes:
+    """What the kernel tells of a process: its command line and its environment."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def test_nothing_of_ours_is_open_to_others(shared: Bridge) -> None:

@@ -1,3 +1,4 @@
+import os
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sidecar.settings import (
     Recorder,
     Settings,
     Telemetry,
+    bare_environment,
     defaults,
     host_and_port,
     load,
@@ -276,6 +278,14 @@ def test_the_core_gets_what_it_decides_by() -> None:
 
 def test_each_worker_has_its_socket(nowhere: Path) -> None:
     assert load(None).socket(3) == nowhere / ".aibridge/run/worker-3.sock"
+
+
+def test_what_others_need_of_the_environment_holds_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "AIBRIDGE_PROVIDERS", "aibridge_providers", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, KEY)
+    found = bare_environment()
+    assert [name for name, value in found.items() if value == KEY] == ["SSL_CERT_FILE"]
+    assert found["PATH"] == os.environ["PATH"]
 
 
 def test_the_bare_defaults_know_neither_file_nor_environment(monkeypatch: pytest.MonkeyPatch) -> None:
