@@ -18,7 +18,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from sidecar import logs
-from sidecar.assignment import TIME, Assignment
+from sidecar.assignment import BEAT, TIME, Assignment
 from sidecar.core.errors import SidecarError
 from sidecar.ids import Ids
 from sidecar.pulse import Pulse
@@ -72,14 +72,24 @@ async def _serve(assignment: Assignment) -> None:
     heart = asyncio.create_task(pulse.beat())
     server, servicer = await _listen(processor, assignment)
     gc.freeze()  # what is here now stays: no collection need look at it again
-    os.write(assignment.ready, b"\n")
+    beats = asyncio.create_task(_beat(assignment.ready))
     await stop.told.wait()
     await _drain(server, servicer, processor, min(GRACE, stop.left() - LAST))
     heart.cancel()
+    beats.cancel()
     unwritten = journal.close(max(0.0, stop.left() - LAST))
     if unwritten:
         log.error("records not written at the end", records=unwritten)
     traces.close(_TRACES)
+
+
+async def _beat(ready: int) -> None:
+    """Say that it serves, and go on saying so: whoever hears nothing knows that this loop stands still."""
+    os.set_blocking(ready, False)
+    while True:
+        with suppress(OSError):  # nobody listens, or he has not for hours
+            os.write(ready, b"\n")
+        await asyncio.sleep(BEAT)
 
 
 class Stop:

@@ -6,11 +6,12 @@ from pathlib import Path
 from sidecar.settings import Settings
 
 TIME = 18.0  # seconds that a worker has to stop in, unless it is told that fewer are left
+BEAT = 1.0  # seconds between two signs of life
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """What the parent wants of a worker. `ready`: a descriptor to write one byte to when it serves."""
+    """What the parent wants of a worker. `ready`: a descriptor for a byte when it serves, and every `BEAT` then."""
 
     settings: Settings
     socket: Path

@@ -30,6 +30,9 @@ _POLL = 0.05
 _PAUSES = (0.1, 0.5, 1.0, 2.0)  # seconds before a child is replaced, and then `_LONGEST_PAUSE` each time
 _LONGEST_PAUSE = 5.0
 _STABLE = 60.0  # seconds after which earlier failures are forgotten
+_NONE = -1  # no descriptor
+_MISSES = 3
+_MANY = 65_536  # bytes: what a pipe holds
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 EndLost = Callable[[str], Awaitable[None]]
@@ -77,7 +80,9 @@ class Child(ABC):
         pauses = chain(_PAUSES, repeat(_LONGEST_PAUSE))
         while self._process is not None:
             begun = loop.time()
+            watching = asyncio.create_task(self._watch(self._process))
             status = await self._process.wait()
+            watching.cancel()
             if self._stopping:
                 return
             if loop.time() - begun > _STABLE:
@@ -119,13 +124,21 @@ class Child(ABC):
     async def _serves(self, process: Process) -> bool:
         """Whether it came to serve; False when it ended instead."""
 
+    async def _watch(self, process: Process) -> None:  # noqa: B027 - not everybody's life can be seen from here
+        """End `process`, which serves, when it does so no longer."""
+
     @abstractmethod
     async def _ended(self) -> None:
         """Do what is to be done before it is replaced."""
 
 
 class Worker(Child):
-    """A worker, which is told what to do on its standard input and hears its parent's end there."""
+    """A worker, which is told what to do on its standard input and hears its parent's end there.
+
+    `silence`: seconds without a sign of life after which it is taken for dead.
+    """
+
+    silence = 30.0
 
     def __init__(
         self, settings: Settings, index: int, worker: str, end_lost: EndLost, *, locks: tuple[int, ...] = ()
@@ -140,6 +153,7 @@ class Worker(Child):
         self._worker = worker
         self._end_lost = end_lost
         self._locks = locks
+        self._ready = _NONE
 
     @override
     async def _spawned(self) -> Process:
@@ -163,10 +177,23 @@ class Worker(Child):
 
     @override
     async def _serves(self, process: Process) -> bool:
+        return await asyncio.to_thread(os.read, self._ready, 1) != b""
+
+    @override
+    async def _watch(self, process: Process) -> None:
+        os.set_blocking(self._ready, False)
+        missed = 0  # in a row: who was stopped together with its parent has missed one at most
+        while missed < _MISSES:
+            await asyncio.sleep(self.silence / _MISSES)
+            missed = 0 if self._has_beaten() else missed + 1
+        log.error("a child stands still and is killed", child=self.name)
+        await _killed(process)
+
+    def _has_beaten(self) -> bool:
         try:
-            return await asyncio.to_thread(os.read, self._ready, 1) != b""
-        finally:
-            os.close(self._ready)
+            return os.read(self._ready, _MANY) != b""
+        except BlockingIOError:
+            return False
 
     @override
     async def _ask(self, process: Process, seconds: float) -> None:
@@ -175,6 +202,9 @@ class Worker(Child):
 
     @override
     async def _ended(self) -> None:
+        if self._ready != _NONE:
+            os.close(self._ready)
+            self._ready = _NONE
         await self._end_lost(self._worker)
 
 

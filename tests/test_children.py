@@ -179,6 +179,37 @@ async def test_a_worker_serves_at_its_socket_and_its_end_is_told_by_its_name(tmp
     await asyncio.wait_for(keeping, PATIENCE)
 
 
+async def test_a_worker_that_stands_still_for_good_is_replaced(tmp_path: Path) -> None:
+    """It would hold its place, and Envoy's requests up, for ever."""
+    settings = Settings(runtime_dir=tmp_path, recorder={"url": f"sqlite:///{tmp_path}/records.db"})
+    migrate(settings.database)
+    told: asyncio.Queue[str] = asyncio.Queue()
+    worker = Worker(settings, 0, "host:1:0", told.put)
+    worker.silence = 6.0
+    await worker.start()
+    keeping = asyncio.create_task(worker.keep())
+    (pid,) = (pid for pid in children(os.getpid()) if listens(pid, settings.socket(0)))
+    os.kill(pid, signal.SIGSTOP)
+    assert await asyncio.wait_for(told.get(), PATIENCE) == "host:1:0"
+    assert not is_running(pid)
+    await worker.stop()
+    await asyncio.wait_for(keeping, PATIENCE)
+
+
+async def test_a_worker_that_lives_is_left_alone(tmp_path: Path) -> None:
+    settings = Settings(runtime_dir=tmp_path, recorder={"url": f"sqlite:///{tmp_path}/records.db"})
+    migrate(settings.database)
+    told: asyncio.Queue[str] = asyncio.Queue()
+    worker = Worker(settings, 0, "host:1:0", told.put)
+    worker.silence = 6.0
+    await worker.start()
+    keeping = asyncio.create_task(worker.keep())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(told.get(), 2 * worker.silence)
+    await worker.stop()
+    await asyncio.wait_for(keeping, PATIENCE)
+
+
 async def test_a_worker_whose_journal_is_missing_does_not_start(tmp_path: Path) -> None:
     settings = Settings(runtime_dir=tmp_path, recorder={"url": f"sqlite:///{tmp_path}/records.db"})
     told: asyncio.Queue[str] = asyncio.Queue()
