@@ -13,7 +13,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
-    HeaderValue,
     RetryPolicy,
     RetryPolicyRetryHostPredicate,
     SubstitutionFormatString,
@@ -126,12 +125,10 @@ def _ext_proc() -> ExternalProcessor:
         grpc_service=_workers(),
         failure_mode_allow=True,
         message_timeout=seconds(5),  # also the longest that a hanging worker can hold a stream up
-        max_message_timeout=seconds(30),
         processing_mode=_FULL,
         allow_mode_override=True,
         allowed_override_modes=[_HEADERS_ALONE],
-        request_attributes=["source.address"],
-        response_attributes=["response.code_details", "response.flags", "upstream.request_attempt_count"],
+        response_attributes=["response.code_details"],  # tells Envoy's own answers from the provider's
         metadata_options=MetadataOptions(receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[NAMESPACE])),
         mutation_rules=HeaderMutationRules(
             allow_envoy=True,  # the time-out of a request that does not stream is the sidecar's to set
@@ -151,8 +148,6 @@ def _workers() -> GrpcService:
     )
     return GrpcService(
         envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=SIDECAR, skip_envoy_headers=True),
-        # Names the request to a stream that begins with its response.
-        initial_metadata=[HeaderValue(key="x-request-id", value="%REQ(x-request-id)%")],
         retry_policy=RetryPolicy(
             retry_on="connect-failure,refused-stream,reset-before-request",
             num_retries=2,

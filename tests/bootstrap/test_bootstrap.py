@@ -97,6 +97,14 @@ def test_a_request_passes_only_with_the_verdict_of_this_start() -> None:
     ]
 
 
+def test_the_sidecar_is_sent_nothing_that_it_does_not_read() -> None:
+    """Every attribute and every header of the call costs both sides time, for each request."""
+    ext_proc = http_filters(rendered())["ext_proc"]
+    assert ext_proc["response_attributes"] == ["response.code_details"]
+    assert "request_attributes" not in ext_proc
+    assert "initial_metadata" not in ext_proc["grpc_service"]
+
+
 @pytest.mark.parametrize(
     ("base_url", "rewrite", "host"),
     [
