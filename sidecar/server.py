@@ -20,12 +20,13 @@ from sidecar import wire
 from sidecar.core.admission import length
 from sidecar.core.errors import OutOfOrder, SidecarError, UnfitProxy
 from sidecar.core.events import Body, Headers, Recorded, Side
-from sidecar.core.interception import Interception
+from sidecar.core.interception import ANY, Interception
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Policy
 from sidecar.core.records import ErrorType, Record
 from sidecar.core.refusals import INTERNAL, OVERLOADED
 from sidecar.core.replies import Step, Wait
+from sidecar.core.requests import TooLarge
 from sidecar.pulse import Pulse
 from sidecar.telemetry.traces import NoTraces, Trace, Traces
 
@@ -39,6 +40,8 @@ Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 # Records waiting for a disk in trouble: a few MiB as a rule, in the worst case 1 MiB of prompt for every other one.
 _MOST_PENDING = 5_000
+_AT_ONCE = 4  # responses as long as they may be: so much may be kept of all of them
+_READ = object()
 _UNDECIDED = frozenset({Phase.START, Phase.REQUEST, Phase.RECORDING})
 
 
@@ -65,6 +68,7 @@ class Processor:
     inflight_bytes: int
     pending: Callable[[], int]  # records that are not yet durable
     held: int = 0  # request bodies under way, as announced or as they come, until their verdicts
+    kept: int = 0  # bytes of responses, until these end
     streams: int = 0  # open ones
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while there is none
     let_go: int = 0  # responses whose records were not yet safe
@@ -110,6 +114,7 @@ class Stream:
         self._duplex: frozenset[Side] = frozenset()
         self._reserved = 0  # bytes of room for the request's body
         self._brought = 0  # bytes of it that came
+        self._kept = 0  # of the response, as far as it counts
         self._trace: Trace | None = None
         self._interception: Interception | None = None
 
@@ -127,6 +132,8 @@ class Stream:
             if self._reserved and self._interception.phase is not Phase.REQUEST:
                 self._release()
             self._attempt(self._interception.read)
+            if self._kept or self._interception.held:
+                self._is_bearable(self._interception)
 
     def close(self) -> None:
         """Nothing more will come: end what was not ended. Plain, so that it runs however the stream went."""
@@ -136,6 +143,7 @@ class Stream:
         ended = None
         while ended is None:  # at most twice: an attempt that fails gives the reading up
             ended = self._attempt(self._interception.close, self._shared.now(), self._why())
+        self._is_bearable(self._interception)
         if ended:
             self._keep(ended)
 
@@ -149,6 +157,8 @@ class Stream:
         if interception.phase is Phase.REQUEST:
             step = await self._asked(interception, event)
         else:
+            if isinstance(event, Body) and interception.is_long(event):
+                await self._read_along(interception, event)
             step = self._attempt(self._received, interception, event)
         while step is not None and step.wait is Wait.START:
             durable = await self._safe(step.records, self._shared.start_timeout)
@@ -164,11 +174,31 @@ class Stream:
             self._brought += len(event.data)
             if not self._reserve(self._brought):
                 return interception.refuse(OVERLOADED)
-            if interception.is_packed(event):
-                # The decoders let go of the interpreter's lock.
-                unpacked = await asyncio.to_thread(self._attempt, interception.unpacked, event)
-                return None if unpacked is None else self._attempt(self._received, interception, unpacked)
-        return self._attempt(self._received, interception, event)
+        if isinstance(event, Headers) or not interception.completes(event):
+            return self._attempt(self._received, interception, event)
+        asked = self._attempt(interception.asked, event)
+        if isinstance(asked, TooLarge):  # perhaps no more than to be read here: few bytes can decode to very many
+            # The decoders let go of the interpreter's lock, the parsers between their calls.
+            asked = await asyncio.to_thread(self._attempt, interception.asked, event, ANY)
+        return None if asked is None else self._attempt(interception.receive, event, asked)
+
+    async def _read_along(self, interception: Interception, event: Body) -> None:
+        """Read a long chunk of the response, while others have their turn in between."""
+        parts = interception.reads_along(event)
+        while self._attempt(next, parts, _READ) is not _READ and self._is_bearable(interception):  # noqa: ASYNC110 - it waits for nothing
+            await asyncio.sleep(0)
+
+    def _is_bearable(self, interception: Interception) -> bool:
+        """Whether there is room for what is kept of the response, as for little there always is; else it is unread."""
+        shared, kept = self._shared, interception.held
+        others = shared.kept - self._kept
+        is_bearable = kept == 0 or others + kept <= _AT_ONCE * shared.policy.bounds.response_bytes
+        if not is_bearable:
+            log.warning("response left unread: too much of others is kept", interception=interception.id)
+            interception.give_up()
+            kept = 0
+        shared.kept, self._kept = others + kept, kept
+        return is_bearable
 
     def _event(self, message: wire.Message) -> wire.Event:
         if self._interception is None:

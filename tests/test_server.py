@@ -18,9 +18,9 @@ from grpc import aio
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from sidecar.core import content
+from sidecar.core import requests
 from sidecar.core.errors import OutOfOrder
-from sidecar.core.policy import Policy, Provider
+from sidecar.core.policy import Bounds, Policy, Provider
 from sidecar.core.records import Ended, ErrorType, Failure, Forwarded, Prompt, Record, Started
 from sidecar.pulse import STALL, Pulse
 from sidecar.server import Processor
@@ -47,6 +47,12 @@ class Disk:
     commits: bool = True
     submitted: list[Record] = field(default_factory=list)
     futures: list[asyncio.Future[float]] = field(default_factory=list)
+
+    @property
+    def ended(self) -> Ended:
+        """The one end."""
+        [found] = [record for record in self.submitted if isinstance(record, Ended)]
+        return found
 
     def submit(self, records: Sequence[Record]) -> asyncio.Future[float]:
         self.submitted += records
@@ -93,9 +99,16 @@ class Context:
         return self.metadata
 
 
-def processor(disk: Disk, *, traces: object = None, clock: Clock | None = None, timeout: float = 0.01) -> Processor:
+def processor(
+    disk: Disk,
+    *,
+    traces: object = None,
+    clock: Clock | None = None,
+    timeout: float = 0.01,
+    policy: Policy | None = None,
+) -> Processor:
     return Processor(
-        policy=Policy(providers={"openai": OPENAI}),
+        policy=policy or Policy(providers={"openai": OPENAI}),
         submit=disk.submit,
         now=lambda: 5.0,
         new_id=lambda: "i-1",
@@ -242,28 +255,106 @@ async def test_a_reply_that_cannot_be_written_ends_the_stream() -> None:
     assert serves.held == 0
 
 
-async def test_a_long_encoded_body_is_decoded_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding 32 MiB takes longer than other streams may wait."""
+LONG = b'{"input":"' + b"x" * 300_000 + b'"}'
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_a_long_request_is_read_beside_the_event_loop(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few bytes it was packed into: reading 32 MiB takes longer than other streams may wait."""
     threads: list[threading.Thread] = []
-    decoded = content.decoded
+    read = requests.read
 
-    def noting(*args: object) -> bytes:
+    def noting(body: bytes, most: int) -> requests.Request:
         threads.append(threading.current_thread())
-        return decoded(*args)  # type: ignore[arg-type]
+        return read(body, most)
 
-    monkeypatch.setattr("sidecar.core.content.decoded", noting)
-    data = gzip.compress(b'{"input":"' + b"x" * 100_000 + b'"}', compresslevel=0)
-    heard = await play(processor(Disk()), Context([headers(("content-encoding", "gzip")), body(data)]))
+    monkeypatch.setattr("sidecar.core.requests.read", noting)
+    data = gzip.compress(LONG) if encoding == "gzip" else LONG
+    heard = await play(processor(Disk()), Context([headers(("content-encoding", encoding)), body(data)]))
     assert heard == ["request_headers", "request_body"]
-    assert threads
-    assert threading.main_thread() not in threads
+    [thread] = threads
+    assert thread is not threading.main_thread()
 
 
-async def test_a_body_whose_decoding_fails_in_its_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("sidecar.core.content.decoded")
-    data = gzip.compress(b"x" * 100_000, compresslevel=0)
-    heard = await play(processor(Disk()), Context([headers(("content-encoding", "gzip")), body(data)]))
+async def test_a_request_whose_reading_fails_in_its_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("sidecar.core.requests.read")
+    heard = await play(processor(Disk()), Context([headers(), body(LONG)]))
     assert heard == ["request_headers", "immediate_response"]
+
+
+def answer(data: bytes, *, end: bool = False) -> ProcessingRequest:
+    return ProcessingRequest(response_body=HttpBody(body=data, end_of_stream=end))
+
+
+def answering(*pairs: tuple[str, str]) -> list[ProcessingRequest]:
+    """A request that was let go, and its response's headers."""
+    block = HeaderMap(headers=[HeaderValue(key=name, raw_value=value.encode()) for name, value in pairs])
+    return [headers(), body(), ProcessingRequest(response_headers=HttpHeaders(headers=block))]
+
+
+OK = (":status", "200")
+DOCUMENT = b'{"id":"%s"}' % (b"x" * 5_000_000)
+
+
+async def test_others_have_their_turn_while_a_long_chunk_is_read() -> None:
+    """A few bytes that decode to very many."""
+    turns = 0
+    done = asyncio.Event()
+
+    async def others() -> None:
+        nonlocal turns
+        while not done.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    class Counting(Context):
+        async def write(self, _: bytes) -> None:
+            nonlocal turns
+            before, turns = turns, 0
+            self.heard.append(str(before))
+
+    disk = Disk()
+    waiting = asyncio.create_task(others())
+    context = Counting([*answering(OK, ("content-encoding", "gzip")), answer(gzip.compress(DOCUMENT), end=True)])
+    await play(processor(disk), context)
+    done.set()
+    await waiting
+    assert int(context.heard[-1] or 0) >= 5_000_000 >> 20
+    assert disk.ended.failure is None
+
+
+async def test_more_than_there_is_room_for_is_left_unread() -> None:
+    """All that is kept of the responses under way counts, little ones excepted; it is made up for as they end."""
+    serves = processor(Disk(), policy=Policy(providers={"openai": OPENAI}, bounds=Bounds(response_bytes=1_500_000)))
+    first, begun = Disk(), asyncio.Event()
+    serves.submit = first.submit
+    release = asyncio.Event()
+
+    class Slow(Context):
+        async def read(self) -> object:
+            if len(self.says) == 1:
+                begun.set()
+                await release.wait()
+            return await super().read()
+
+    third = DOCUMENT[:1_400_000]
+    slow = [Slow([*answering(OK), answer(third), answer(b"", end=True)]) for _ in range(4)]
+    playing = [asyncio.create_task(play(serves, one)) for one in slow]
+    await begun.wait()
+    assert serves.kept == 4 * len(third)
+    late = Disk()
+    serves.submit = late.submit
+    with capture_logs() as logged:
+        await play(serves, Context([*answering(OK), answer(third), answer(b'"}', end=True)]))
+        assert late.ended.failure == Failure(type=ErrorType.UNREAD, message=late.ended.failure.message)
+        assert [entry["event"] for entry in logged] == ["response left unread: too much of others is kept"]
+        small = Disk()
+        serves.submit = small.submit
+        await play(serves, Context([*answering(OK), answer(b'{"id":"resp_1"}', end=True)]))
+        assert small.ended.failure is None
+    release.set()
+    await asyncio.gather(*playing)
+    assert serves.kept == 0
 
 
 async def test_of_others_errors_the_log_has_the_kind_and_the_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,21 +68,31 @@ class Decoder:
         Up to the limit everything is given, then nothing. Of corrupt data as much as was decoded before the fault was
         met, which depends on how the bytes were cut.
         """
-        if self.fault is not None:
-            return b""
         if not self._stages:
-            self._room -= len(data)
-            return data if self._room >= 0 else self._last(data)
+            return self._bounded(data)
         found = BytesIO()  # it gives away what it holds without a copy
+        for piece in self.pieces(data):
+            found.write(piece)
+        return found.getvalue()
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """What `feed` gives, piece by piece, for none of which much is done; most of them may be empty."""
+        if not self._stages:
+            yield self._bounded(data)
+            return
         try:
-            for piece in _through(self._stages, data):
-                found.write(piece)
+            yield from _through(self._stages, data)
         except (Undecodable, TooLarge) as fault:
             self.fault = fault
             self._stages = []
-        return found.getvalue()
 
-    def _last(self, data: bytes) -> bytes:
+    def _bounded(self, data: bytes) -> bytes:
+        """What is not encoded; nothing, where something failed."""
+        if self.fault is not None:
+            return b""
+        self._room -= len(data)
+        if self._room >= 0:
+            return data
         self.fault = _too_large()
         return data[: self._room]  # by so much it is too long
 
@@ -168,13 +178,15 @@ def _stages(encoding: str | None, limit: int) -> list[_Stage]:
 
 
 def _through(stages: list[_Stage], data: bytes) -> Iterator[bytes]:
+    """What `data` decodes to; something, if only b"", for each slice of it and of what it is in between."""
+    if not stages:
+        yield data
+        return
     stage, *others = stages
     for at in range(0, len(data), SLICE):
         for piece in stage.feed(data[at : at + SLICE]):
-            if others:
-                yield from _through(others, piece)
-            else:
-                yield piece
+            yield from _through(others, piece)
+        yield b""
 
 
 def _sound(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
-from sidecar.core.errors import SidecarError
-
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -48,16 +46,12 @@ class Headers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """Bytes of a body; `end` when Envoy says that they are the last.
-
-    `plain`: the whole request as JSON text, where it was unpacked beforehand (`Interception.unpacked`).
-    """
+    """Bytes of a body; `end` when Envoy says that they are the last."""
 
     side: Side
     at: float
     data: bytes
     end: bool = False
-    plain: bytes | SidecarError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

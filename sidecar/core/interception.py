@@ -6,10 +6,10 @@
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from typing import TypeAlias
 
 from sidecar.core import clients, phases, requests
 from sidecar.core.admission import Admitted, admit
-from sidecar.core.errors import SidecarError
 from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
 from sidecar.core.headers import changes
 from sidecar.core.phases import Phase, Sign
@@ -34,12 +34,15 @@ _CUT = {
     ErrorType.REJECTED: "the request could not be processed",
 }
 _TELLING = 8  # characters of a key that would give it away
-_LONG = 65_536  # bytes: decoding this many, however made, takes about 10 ms
 _PASSED_ON = {
     (kind, side): Step(replies=(Ack(side=side, part=part),))
     for kind, part in ((Headers, Part.HEADERS), (Body, Part.BODY), (Trailers, Part.TRAILERS))
     for side in Side
 }
+SHORT = 262_144  # bytes of a request's text: to decode and read them, whatever they are, takes some milliseconds
+ANY = 2**63  # bytes: more than the policy allows
+Asked: TypeAlias = requests.Request | requests.Unreadable
+Last: TypeAlias = Headers | Body | Trailers
 _ECHOED = 65_536  # bytes in one chunk handed back; a proxy's gRPC client takes at least that much
 
 
@@ -60,13 +63,15 @@ class Interception:
         self._started: Started | None = None  # None for a passthrough, too
         self._background = False
         self._reading = Unread()
+        self._fed: Body | None = None  # read already, before it is received
         self._status: int | None = None
         self._provider_request_id: str | None = None
 
-    def receive(self, event: Event) -> Step:
+    def receive(self, event: Event, asked: Asked | None = None) -> Step:
         """Take in what happened; the step's records must be as safe as its `wait` says before its replies are sent.
 
-        Raises OutOfOrder when it cannot have happened now.
+        `asked`: what the request asks that `event` completes, where that was read beforehand. Raises OutOfOrder when it
+        cannot have happened now.
         """
         happened = phases.sign(event)
         self._turn(happened)
@@ -75,36 +80,50 @@ class Interception:
         if self.phase is Phase.RESPONSE and event.side is Side.RESPONSE:
             return self._answered(event) if isinstance(event, Headers) else self._observed(event)
         if self.phase is Phase.REQUEST:
-            return self._opened(event) if isinstance(event, Headers) else self._gathered(event)
+            return self._opened(event) if isinstance(event, Headers) else self._gathered(event, asked)
         return self._passed_on(event)
 
     def skims(self, data: bytes) -> bool:
         """Whether `data` is a chunk of the response that tells nothing, and now has been read: the reply is an ack."""
         return self.phase is Phase.RESPONSE and self._reading.skims(data)
 
-    def is_packed(self, event: Event) -> bool:
-        """Whether `event` brings a request's body that may take long to decode, and is worth a thread of its own."""
-        return (
-            self.phase is Phase.REQUEST
-            and isinstance(event, Body)
-            and (event.end or not self._gathers)
-            and len(self._body) + len(event.data) > _LONG
-            and self._request.headers.first("content-encoding") is not None
-        )
+    def completes(self, event: Event) -> bool:
+        """Whether `event` is the end of a request's body, so that it can be read."""
+        if self.phase is not Phase.REQUEST or isinstance(event, Headers | Recorded) or event.side is not Side.REQUEST:
+            return False
+        return isinstance(event, Trailers) or event.end or not self._gathers
 
-    def unpacked(self, event: Body) -> Body:
-        """Return `event` with the body that it completes decoded. Pure: it may run in another thread."""
-        body = self._joined(event)
+    def asked(self, last: Last, most: int = SHORT) -> Asked:
+        """What the request asks that `last` completes, or why it cannot be read: more than `most` bytes are TooLarge.
+
+        It changes nothing, so that it may run in another thread; `receive` takes what it gave.
+        """
+        limit = min(most, self._policy.bounds.request_bytes)
+        if len(self._body) + (len(last.data) if isinstance(last, Body) else 0) > limit:
+            return requests.TooLarge()
         try:
-            return replace(
-                event, plain=requests.payload(self._request.headers, body, self._policy.bounds.request_bytes)
-            )
+            plain = requests.payload(self._request.headers, self._joined(last), limit)
+            return requests.read(plain, self._policy.bounds.recorded_bytes)
         except requests.Unreadable as error:
-            return replace(event, plain=error)
+            return error
+
+    def is_long(self, event: Body) -> bool:
+        """Whether `event` brings a chunk of the response that may take long to read."""
+        return self.phase is Phase.RESPONSE and event.side is Side.RESPONSE and self._reading.is_long(event.data)
+
+    def reads_along(self, event: Body) -> Iterator[None]:
+        """Read such a chunk before it is `receive`d, with a pause wherever that takes long."""
+        self._fed = event
+        return self._reading.feeding(event.data, event.at)
 
     def read(self) -> None:
         """Read what was let go unread, once the replies are on their way. Nothing is lost when it is not called."""
         self._reading.read()
+
+    @property
+    def held(self) -> int:
+        """How many bytes are kept of the response; 0 while they are few."""
+        return self._reading.held
 
     def give_up(self) -> None:
         """Read the response no further: it failed. What was found before is lost, the end will say `unread`."""
@@ -123,6 +142,7 @@ class Interception:
         if self.phase not in _UNDECIDED:
             cut = Failure(type=why, message=_CUT[why])
             records = (self._passed(at),) if self._started is None else tuple(self._ending(at, cut))
+            self._reading = Unread()
         self._turn(Sign.ENDED)
         return records
 
@@ -140,10 +160,10 @@ class Interception:
             self._turn(Sign.PASSED)
             return Step(replies=(self._forward(Part.HEADERS, Observe.HEADERS),))
         if headers.end:
-            return self._whole(headers)
+            return self._whole(headers, None)
         return Step() if self._gathers else self._passed_on(headers)
 
-    def _gathered(self, event: Body | Trailers) -> Step:
+    def _gathered(self, event: Body | Trailers, asked: Asked | None) -> Step:
         if isinstance(event, Body):
             if len(self._body) + len(event.data) > self._policy.bounds.request_bytes:
                 return self.refuse(TOO_LARGE)
@@ -151,33 +171,27 @@ class Interception:
             if self._gathers and not event.end:
                 self._body += event.data
                 return Step()
-        return self._whole(event)
+        return self._whole(event, asked)
 
-    def _joined(self, last: Headers | Body | Trailers) -> bytes:
+    def _joined(self, last: Last) -> bytes:
         """The whole body: the very bytes, where they came at once."""
         data = last.data if isinstance(last, Body) else b""
         return bytes(self._body + data) if self._body else data
 
-    def _whole(self, last: Headers | Body | Trailers) -> Step:
+    def _whole(self, last: Last, asked: Asked | None) -> Step:
         """The request is here, all of it; `last` brought its end."""
+        request = asked or self.asked(last, ANY)
+        if isinstance(request, requests.Unreadable):
+            return self.refuse(refusal(request.status, str(request)))
         body = self._joined(last)
         self._body.clear()
-        plain = last.plain if isinstance(last, Body) else None
-        try:
-            if isinstance(plain, SidecarError):
-                raise plain
-            if plain is None:
-                plain = requests.payload(self._request.headers, body, self._policy.bounds.request_bytes)
-            request = requests.read(plain, self._policy.bounds.recorded_bytes)
-        except requests.Unreadable as error:
-            return self.refuse(refusal(error.status, str(error)))
         self._background = request.background
         self._started = self._start(request, last.at)
         self._verdict = self._forwarding(body, last, streaming=request.streaming)
         self._turn(Sign.READ)
         return Step(records=(self._started,), wait=Wait.START)
 
-    def _forwarding(self, body: bytes, last: Headers | Body | Trailers, *, streaming: bool) -> tuple[Reply, ...]:
+    def _forwarding(self, body: bytes, last: Last, *, streaming: bool) -> tuple[Reply, ...]:
         """The verdict that lets it pass; a duplex proxy has been waiting for the answer to each part."""
         if not self._gathers:
             return (self._forward(Part.BODY, Observe.ALL, streaming=streaming),)
@@ -270,7 +284,9 @@ class Interception:
         """A body's chunk, or the trailers: read along, and let go at once unless it may be the end."""
         if isinstance(event, Trailers):
             return self._end(event)
-        self._reading.feed(event.data, event.at)
+        if event is not self._fed:
+            self._reading.feed(event.data, event.at)
+        self._fed = None
         if event.end:
             return self._end(event)
         if self._reading.may_have_ended():
@@ -282,6 +298,7 @@ class Interception:
     def _end(self, event: Headers | Body | Trailers, cut: Failure | None = None) -> Step:
         records = tuple(self._ending(event.at, cut))
         self._turn(Sign.ENDED)
+        self._reading = Unread()  # it may have held much
         return Step(replies=self._passed_on(event).replies, records=records, wait=Wait.END)
 
     def _ending(self, at: float, cut: Failure | None) -> Iterator[Record]:

@@ -5,10 +5,10 @@
                                any other status: its beginning is gathered ────────────▶ Answer.told
 
 Bytes are taken in and framed at once; events are read when somebody asks (`read`): after their chunk was let go, unless
-one of them may be the response's last (`may_have_ended`).
+one of them may be the response's last (`may_have_ended`), or the chunk is long (`feeding`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Protocol
 
@@ -34,6 +34,9 @@ _MAX_LINES = 1_000_000
 _SHORT_LINES = 50_000
 _SHORT = 16
 _MAX_EVENTS = 5_000
+_PART = 1 << 20  # bytes taken in at once, after which others have their turn: about 10 ms
+_FEW = 262_144
+_LEAST = 4096  # as many at least for each piece, since one without any costs time, too
 _SUCCESS = range(200, 300)
 _FAILED = {
     **dict.fromkeys((400, 404, 413, 422), ErrorType.BAD_REQUEST),
@@ -59,11 +62,24 @@ class Unread:
         """Whether the next bytes of the body tell nothing and may end nothing; only then they have been taken in."""
         return False
 
+    @property
+    def held(self) -> int:
+        """How many bytes are kept of the body; 0 while they are few."""
+        return 0
+
+    def is_long(self, _: bytes) -> bool:
+        """Whether the next bytes of the body may take long: a few may decode to very much."""
+        return False
+
     def feed(self, data: bytes, at: float) -> None:
         """Take in the next bytes of the body, which came at `at`."""
 
+    def feeding(self, _data: bytes, _at: float) -> Iterator[None]:
+        """Do as `feed` does, with a pause wherever that takes long."""
+        return iter(())
+
     def may_have_ended(self) -> bool:
-        """Whether the body is whole by its content-length, or what was not yet read may hold the last event."""
+        """Whether the body is whole by its content-length, or its last event was read, or may be among the unread."""
         return False
 
     def has_ended(self) -> bool:
@@ -92,8 +108,10 @@ class Reading(Unread):
         self._bounds = bounds
         self._decoder = Decoder(",".join(headers.all("content-encoding")) or None, bounds.response_bytes)
         self._left = number(headers.first("content-length"))
+        self._is_packed = not self._decoder.plain
         # What has a length has to be counted, what is encoded decoded first.
-        self._may_skim = self._left is None and self._decoder.plain
+        self._may_skim = self._left is None and not self._is_packed
+        self._taken = 0  # bytes, decoded
         self._head = b""
         self._format = self._labelled(headers.first("content-type") or "")
 
@@ -109,13 +127,47 @@ class Reading(Unread):
         self._decoder.feed(data)
         return True
 
+    @property
+    @override
+    def held(self) -> int:
+        if self._taken <= _FEW or self._format is None:
+            return 0
+        return self._answer.held + self._format.held
+
+    @override
+    def is_long(self, data: bytes) -> bool:
+        return self._is_packed or len(data) > _PART
+
     @override
     def feed(self, data: bytes, at: float) -> None:
+        if self.is_long(data):
+            for _ in self.feeding(data, at):
+                pass
+        elif self._is_wanted(data):
+            self._take(self._decoder.feed(data), at)
+
+    @override
+    def feeding(self, data: bytes, at: float) -> Iterator[None]:
+        done = 0
+        for piece in self._decoder.pieces(data) if self._is_wanted(data) else ():
+            for start in range(0, len(piece) or 1, _PART):
+                if done >= _PART:
+                    self.read()
+                    yield
+                    done = 0
+                if self._answer.ended:
+                    return
+                part = piece[start : start + _PART]
+                self._take(part, at)
+                done += max(len(part), _LEAST)
+
+    def _is_wanted(self, data: bytes) -> bool:
         if self._left is not None:
             self._left -= len(data)
-        if self._answer.ended:
-            return
-        plain = self._decoder.feed(data)
+        return not self._answer.ended
+
+    def _take(self, plain: bytes, at: float) -> None:
+        self._taken += len(plain)
         if self._format is None:
             self._head += plain
             plain, self._format = self._head, self._sniffed()
@@ -125,7 +177,7 @@ class Reading(Unread):
 
     @override
     def may_have_ended(self) -> bool:
-        return self._left == 0 or (self._format is not None and self._format.may_end())
+        return self._left == 0 or self._answer.ended or (self._format is not None and self._format.may_end())
 
     @override
     def has_ended(self) -> bool:
@@ -168,6 +220,8 @@ class Reading(Unread):
 
 
 class _Format(Protocol):
+    @property
+    def held(self) -> int: ...
     def skims(self, data: bytes) -> bool: ...
     def feed(self, data: bytes, at: float) -> None: ...
     def may_end(self) -> bool: ...
@@ -190,6 +244,10 @@ class _Events:
         self._any = False
         self._too_many = False  # lines; once and for all: what was left out cannot be made up for
         self._bytes = self._lines = self._told = 0
+
+    @property
+    def held(self) -> int:
+        return self._splitter.held
 
     def skims(self, data: bytes) -> bool:
         """Whether `data` is deltas alone, each whole, where an event may begin."""
@@ -246,6 +304,10 @@ class _Document:
     def __init__(self) -> None:
         self._text = BytesIO()  # it gives away what it holds without a copy
 
+    @property
+    def held(self) -> int:
+        return self._text.tell()
+
     def skims(self, _: bytes) -> bool:
         return False
 
@@ -269,6 +331,10 @@ class _Refusal:
     def __init__(self, status: int | None) -> None:
         self._status = status
         self._head = b""
+
+    @property
+    def held(self) -> int:
+        return len(self._head)
 
     def skims(self, _: bytes) -> bool:
         return False

@@ -50,10 +50,17 @@ class Unreadable(SidecarError):
         self.status = status
 
 
+class TooLarge(Unreadable):
+    """It has more bytes than it may have."""
+
+    def __init__(self) -> None:
+        super().__init__(413, "request body too large")
+
+
 def payload(headers: Headers, body: bytes, limit: int) -> bytes:
     """Return the JSON text that `body` carries under its content-encoding, at most `limit` bytes.
 
-    Raises Unreadable: 415 for a charset other than UTF-8 or what cannot be decoded, 413 beyond the limit.
+    Raises Unreadable: 415 for a charset other than UTF-8 or what cannot be decoded, and TooLarge beyond the limit.
     """
     for value in headers.all("content-type"):
         for charset in _CHARSET.findall(value):
@@ -62,7 +69,7 @@ def payload(headers: Headers, body: bytes, limit: int) -> bytes:
     try:
         return content.decoded(body, ",".join(headers.all("content-encoding")) or None, limit)
     except content.TooLarge:
-        raise Unreadable(413, "request body too large") from None
+        raise TooLarge from None
     except content.Undecodable as error:
         raise Unreadable(415, str(error)) from None
 

@@ -86,6 +86,11 @@ class Answer:
     findings: list[Finding] = field(default_factory=list)
     _room: int = MAX_ROOM  # left
 
+    @property
+    def held(self) -> int:
+        """How many bytes what was found may take."""
+        return MAX_ROOM - self._room
+
     def event(self, data: bytes, at: float) -> None:
         """Read one server-sent event's data."""
         found = jsontext.lenient(data) or {}

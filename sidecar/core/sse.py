@@ -34,6 +34,11 @@ class Splitter:
         self._first: bytes | None = None  # the event's first `data` line: mostly its only one, and then never copied
         self._more = bytearray()  # the others, each after an LF
 
+    @property
+    def held(self) -> int:
+        """How many bytes are kept."""
+        return len(self._line) + len(self._first or b"") + len(self._more)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The data of each event that these bytes complete: its `data` lines joined by LF.
 

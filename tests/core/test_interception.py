@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from sidecar.core.errors import OutOfOrder
 from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
-from sidecar.core.interception import Interception
+from sidecar.core.interception import ANY, Interception
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Bounds, Policy, Provider
 from sidecar.core.records import (
@@ -29,6 +29,7 @@ from sidecar.core.records import (
 )
 from sidecar.core.refusals import BACKGROUND, INTERNAL, NOT_FOUND, NOT_RECORDED, OVERLOADED, TOO_LARGE, refusal
 from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Reply, Step, Wait
+from sidecar.core.requests import Request, TooLarge
 
 ID = "01a0c450-6c00-7000-8000-000000000000"
 KEY = SecretStr("sk-central-0123456789")
@@ -281,42 +282,64 @@ def test_a_passthrough_that_nobody_answers_is_told_all_the_same() -> None:
     assert (passed.ended_at, passed.http_status) == (9.0, None)
 
 
-# A long encoded body
+# A long body
 
 
-def packed(size: int) -> bytes:
-    """More than `size` bytes that gzip cannot shorten by much."""
-    noise = "".join(chr(32 + at * at % 89).replace('"', "-").replace("\\", "-") for at in range(size))
-    return gzip.compress(b'{"model":"gpt-5","input":"' + noise.encode() + b'"}', compresslevel=0)
+def text(size: int) -> bytes:
+    return b'{"model":"gpt-5","input":"' + b"x" * size + b'"}'
 
 
 ENCODED = ("content-encoding", "gzip")
+ROOMY = replace(POLICY, bounds=Bounds())
+LONG = 262_144
 
 
-def test_only_a_long_encoded_body_is_worth_a_thread() -> None:
-    long, short = asked(packed(70_000)), asked(packed(10))
-    assert opened(request(ENCODED)).is_packed(long)
-    assert not opened(request(ENCODED)).is_packed(short)
-    assert not opened(request()).is_packed(long)
-    assert not opened(request(ENCODED)).is_packed(request())
-    assert not opened(request(ENCODED), long).is_packed(long)
+@pytest.mark.parametrize(("size", "is_short"), [(262_000, True), (LONG, False)])
+def test_a_body_that_may_be_long_is_not_read_shortly(size: int, *, is_short: bool) -> None:
+    """However few bytes it had been made of: 300 are enough."""
+    plain, packed = asked(text(size)), asked(gzip.compress(text(size)))
+    for sent, body in ((request(), plain), (request(ENCODED), packed)):
+        interception = opened(sent, policy=ROOMY)
+        assert interception.completes(body)
+        told = interception.asked(body, ANY)
+        assert told == Request(
+            model="gpt-5",
+            streaming=False,
+            background=False,
+            prompt="x" * size,
+            correlating_tool_call=None,
+            user_id=None,
+        )
+        assert isinstance(interception.asked(body), Request if is_short else TooLarge)
 
 
-def test_a_body_in_pieces_is_worth_it_with_its_last_one() -> None:
-    interception = opened(request(ENCODED), asked(b"x" * 70_000, end=False), duplex=BOTH)
-    assert not interception.is_packed(asked(b"x", end=False))
-    assert interception.is_packed(asked(b"x", end=True))
+def test_a_body_is_read_with_its_last_piece() -> None:
+    """Or with the trailers behind it."""
+    interception = opened(request(), asked(text(LONG), end=False), policy=ROOMY, duplex=BOTH)
+    trailers = Trailers(side=Side.REQUEST, at=2.0)
+    assert not interception.completes(asked(b"", end=False))
+    for last in (asked(b"", end=True), trailers):
+        assert interception.completes(last)
+        assert isinstance(interception.asked(last), TooLarge)
+        assert isinstance(interception.asked(last, ANY), Request)
 
 
-def test_decoded_elsewhere_it_is_read_as_if_it_had_been_here() -> None:
-    here, there = opened(request(ENCODED)), opened(request(ENCODED))
-    body = asked(packed(70_000))
-    assert there.receive(there.unpacked(body)) == here.receive(body)
+def test_nothing_else_completes_a_body() -> None:
+    interception = opened(request())
+    for event in (request(), response(), answered(b""), Recorded(at=3.0, durable=True)):
+        assert not interception.completes(event)
+    assert not opened(request(), asked(text(1))).completes(asked(text(1)))
+
+
+@pytest.mark.parametrize("body", [text(LONG), b"{"])
+def test_read_elsewhere_it_is_as_if_it_had_been_here(body: bytes) -> None:
+    here, there = opened(request(), policy=ROOMY), opened(request(), policy=ROOMY)
+    assert there.receive(asked(body), there.asked(asked(body), ANY)) == here.receive(asked(body))
 
 
 def test_what_cannot_be_decoded_elsewhere_is_refused_here() -> None:
     interception = opened(request(ENCODED))
-    step = interception.receive(interception.unpacked(asked(b"no gzip")))
+    step = interception.receive(asked(b"no gzip"), interception.asked(asked(b"no gzip")))
     assert step == opened(request(ENCODED)).receive(asked(b"no gzip"))
     assert step.replies[0].status == 415  # type: ignore[union-attr]
 
@@ -402,6 +425,40 @@ def test_a_short_word_of_the_providers_is_no_part_of_a_key() -> None:
     echoed = b'{"error":{"type":"sk","code":"central"}}'
     step = play(*BEGUN, response(status="401"), answered(echoed, end=True))[-1]
     assert step.records == (failed(ErrorType.UNAUTHORIZED, "the provider answered 401 (sk, central)", status=401),)
+
+
+# A long answer
+
+
+LENGTHY = b": %s\n" % (b"x" * 1_500_000)
+
+
+def test_a_long_chunk_of_a_response_is_read_once_before_it_is_received() -> None:
+    here, there = (opened(*BEGUN, response(EVENT_STREAM)) for _ in range(2))
+    for chunk in (answered(LENGTHY + CREATED), answered(COMPLETED + LENGTHY)):
+        assert there.is_long(chunk)
+        assert len(list(there.reads_along(chunk))) == 1
+        assert there.receive(chunk) == here.receive(chunk)
+    assert there.phase is Phase.DONE
+
+
+def test_nothing_else_is_long() -> None:
+    interception = opened(*BEGUN, response(EVENT_STREAM))
+    assert not interception.is_long(answered(CREATED))
+    assert not interception.is_long(asked(LENGTHY))
+    assert not opened(*BEGUN).is_long(answered(LENGTHY))
+    assert not opened(*BEGUN, response(EVENT_STREAM), answered(COMPLETED)).is_long(answered(LENGTHY))
+
+
+def test_what_is_kept_of_a_response_is_let_go_with_its_end() -> None:
+    begun = b'{"id":"' + b"x" * 300_000
+    interception = opened(*BEGUN, response(), answered(begun))
+    assert interception.held == len(begun)
+    interception.receive(answered(b'"}', end=True))
+    assert interception.held == 0
+    cut = opened(*BEGUN, response(), answered(begun))
+    cut.close(9.0)
+    assert cut.held == opened(*BEGUN).held == 0
 
 
 # The end

@@ -10,7 +10,7 @@ from sidecar.core.policy import Bounds
 from sidecar.core.reading import UNREAD, Reading, Unread, number
 from sidecar.core.records import ErrorType, Failure, Record, Thought, Tokens
 from sidecar.core.responses import Answer
-from tests.core.play import cut, one_by_one
+from tests.core.play import CODINGS, cut, one_by_one
 
 EVENTS = ("content-type", "text/event-stream")
 JSON = ("content-type", "application/json")
@@ -347,10 +347,95 @@ def test_what_is_not_read_has_nothing_to_tell(failure: Failure | None) -> None:
     here.feed(COMPLETED, 1.0)
     here.read()
     assert not here.skims(DELTA)
+    assert not here.is_long(COMPLETED)
+    assert pauses(here, COMPLETED) == here.held == 0
     assert (here.id, here.may_have_ended(), here.has_ended()) == ("", False, False)
     assert here.close(2.0) is failure
     assert here.close(2.0, CUT) == (failure or CUT)
     assert here.records() == ()
+
+
+# Long chunks
+
+
+def pauses(here: Unread, chunk: bytes) -> int:
+    return sum(1 for _ in here.feeding(chunk, 1.0))
+
+
+def filled(size: int) -> bytes:
+    return b'{"id":"%s",' % (b"x" * size) + ANSWER[1:]
+
+
+@pytest.mark.parametrize("body", [filled(5 << 20), (b": %s\n" % (b"x" * 60_000)) * 90 + COMPLETED])
+@pytest.mark.parametrize("coding", [b"identity", b"gzip", b"zstd"])
+def test_a_long_chunk_is_read_with_pauses(body: bytes, coding: bytes) -> None:
+    """However few bytes it travels as."""
+    here = reading(("content-encoding", coding.decode()))
+    chunk = CODINGS.get(coding.decode(), bytes)(body)
+    assert here.is_long(chunk)
+    assert pauses(here, chunk) >= 4  # one for each MiB, about
+    assert concluded(here) == (None, "resp_1", [TOKENS])
+
+
+def test_a_chunk_that_decodes_to_nothing_takes_its_time_too() -> None:
+    here = reading(("content-encoding", "gzip"))
+    assert pauses(here, gzip.compress(b"") * 100_000) > 1
+    assert pauses(here, gzip.compress(ANSWER)) == 0
+
+
+def test_a_short_chunk_is_read_at_once() -> None:
+    here = reading()
+    assert not here.is_long(ANSWER)
+    assert pauses(here, ANSWER) == 0
+    assert concluded(here) == (None, "resp_1", [TOKENS])
+
+
+def test_events_are_read_in_the_pauses_and_nothing_after_the_last() -> None:
+    """So that not all of them are kept at once; the end is known without a look at them."""
+    here = reading(EVENTS)
+    assert pauses(here, COMPLETED + b"\n" * (5 << 20)) == 1
+    assert here.may_have_ended()
+    assert here.has_ended()
+    assert concluded(here) == (None, "resp_1", [TOKENS])
+
+
+@given(body=BODIES, label=st.sampled_from([JSON, EVENTS]), places=st.lists(st.integers(0, 2000), max_size=8))
+@pytest.mark.parametrize("coding", ["identity", "gzip", "br"])
+def test_reading_with_pauses_changes_nothing(
+    coding: str, body: bytes, label: tuple[str, str], places: list[int]
+) -> None:
+    plain = concluded(fed(reading(label), body))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sidecar.core.reading._PART", 10)
+        patch.setattr("sidecar.core.reading._LEAST", 1)
+        here = reading(label, ("content-encoding", coding))
+        for chunk in cut(CODINGS.get(coding, bytes)(body), places):
+            pauses(here, chunk)
+    assert concluded(here) == plain
+
+
+def test_little_of_a_body_does_not_count_as_kept() -> None:
+    assert fed(reading(), b'{"id":"' + b"x" * 200_000).held == 0
+
+
+@pytest.mark.parametrize("label", [JSON, EVENTS])
+def test_what_is_kept_of_a_body_is_told(label: tuple[str, str]) -> None:
+    """A document until it is read, an event until its last line, and what was found."""
+    begun = {JSON: b'{"id":"', EVENTS: b'data: {"id":"'}[label]
+    here = fed(reading(label), begun + b"x" * 300_000, b"x" * 300_000)
+    assert 600_000 <= here.held < 700_000
+    assert fed(here, b"\n\n").held < 700_000
+
+
+def test_what_was_found_is_kept_until_the_end() -> None:
+    thinking = THINKING.replace(b"hm", b"h" * 90)
+    here = fed(reading(EVENTS), thinking * 3000)
+    here.read()
+    assert here.held > 3000 * 90
+
+
+def test_of_an_error_little_is_kept() -> None:
+    assert fed(reading(status="429"), b"x" * 300_000).held == 65_536
 
 
 # Whatever comes
