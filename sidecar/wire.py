@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Final
 
-from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue, HeaderValueOption, Metadata
+from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValueOption, Metadata
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.service.ext_proc.v3.external_processor_pb2 import (
     BodyMutation,
@@ -13,15 +13,12 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     HeaderMutation,
     HeadersResponse,
     HttpBody,
-    ImmediateResponse,
     ProcessingRequest,
     ProcessingResponse,
     StreamedBodyResponse,
     TrailersResponse,
 )
-from envoy.type.v3.http_status_pb2 import HttpStatus
 from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import Struct
 from pydantic import SecretStr
 
 from sidecar.core.errors import OutOfOrder
@@ -155,50 +152,48 @@ def _attributes(message: ProcessingRequest) -> Mapping[str, str]:
     return {name: value.string_value for name, value in fields.items() if value.WhichOneof("kind") == "string_value"}
 
 
-def _options(pairs: tuple[tuple[str, str | SecretStr], ...]) -> list[HeaderValueOption]:
-    return [
-        HeaderValueOption(
-            header=HeaderValue(key=name, raw_value=_revealed(value).encode("utf-8", "surrogateescape")),
-            append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-        )
-        for name, value in pairs
-    ]
+def _verdict(reply: Forward, verdict: str, *, duplex: Collection[Side]) -> ProcessingResponse:
+    # Built in place, not put together: half the time, and there is one for each request.
+    told = ProcessingResponse()
+    part = told.request_body if reply.part is Part.BODY else told.request_headers
+    changed = part.response.header_mutation
+    changed.SetInParent()  # even if there is nothing to change
+    _set(changed, reply.set)
+    changed.remove_headers.extend(reply.remove)
+    _note(told, {"decision": verdict, **reply.notes})
+    # A duplex proxy cannot be told to send less.
+    if reply.observe is Observe.HEADERS and not duplex:
+        told.mode_override.CopyFrom(_HEADERS_ALONE)
+    return told
+
+
+def _refusal(reply: Refuse) -> ProcessingResponse:
+    told = ProcessingResponse()
+    answer = told.immediate_response
+    answer.status.code = reply.status  # an open enum: any status there is
+    answer.body = reply.body
+    answer.details = DETAILS
+    _set(answer.headers, reply.headers)
+    if reply.notes:
+        _note(told, reply.notes)
+    return told
+
+
+def _set(changed: HeaderMutation, pairs: tuple[tuple[str, str | SecretStr], ...]) -> None:
+    for name, value in pairs:
+        header = changed.set_headers.add(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).header
+        header.key = name
+        header.raw_value = _revealed(value).encode("utf-8", "surrogateescape")
 
 
 def _revealed(value: str | SecretStr) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
-def _verdict(reply: Forward, verdict: str, *, duplex: Collection[Side]) -> ProcessingResponse:
-    changed = CommonResponse(
-        header_mutation=HeaderMutation(set_headers=_options(reply.set), remove_headers=reply.remove)
-    )
-    noted = _noted({"decision": verdict, **reply.notes})
-    if reply.part is Part.BODY:
-        return ProcessingResponse(request_body=BodyResponse(response=changed), dynamic_metadata=noted)
-    # A duplex proxy cannot be told to send less.
-    mode = _HEADERS_ALONE if reply.observe is Observe.HEADERS and not duplex else None
-    return ProcessingResponse(
-        request_headers=HeadersResponse(response=changed), dynamic_metadata=noted, mode_override=mode
-    )
-
-
-def _refusal(reply: Refuse) -> ProcessingResponse:
-    answer = ImmediateResponse(
-        status=HttpStatus(code=reply.status),  # an open enum: any status there is
-        headers=HeaderMutation(set_headers=_options(reply.headers)),
-        body=reply.body,
-        details=DETAILS,
-    )
-    return ProcessingResponse(immediate_response=answer, dynamic_metadata=_noted(reply.notes) if reply.notes else None)
-
-
-def _noted(notes: Mapping[str, str]) -> Struct:
-    noted = Struct()
-    inner = noted.fields[NAMESPACE].struct_value.fields
+def _note(told: ProcessingResponse, notes: Mapping[str, str]) -> None:
+    noted = told.dynamic_metadata.fields[NAMESPACE].struct_value.fields
     for name, value in notes.items():
-        inner[name].string_value = value
-    return noted
+        noted[name].string_value = value
 
 
 def _echo(reply: Echo) -> bytes:
