@@ -27,7 +27,7 @@ from sidecar.core.records import ErrorType, Record
 from sidecar.core.refusals import INTERNAL, OVERLOADED
 from sidecar.core.replies import Step, Wait
 from sidecar.core.requests import TooLarge
-from sidecar.pulse import Pulse
+from sidecar.pulse import STALL, Pulse
 from sidecar.telemetry.traces import NoTraces, Trace, Traces
 
 log = structlog.get_logger()
@@ -115,6 +115,8 @@ class Stream:
         self._reserved = 0  # bytes of room for the request's body
         self._brought = 0  # bytes of it that came
         self._kept = 0  # of the response, as far as it counts
+        self._asked_at: float | None = None  # while an answer is due
+        self._was_late = False  # so that Envoy has gone on without us
         self._trace: Trace | None = None
         self._interception: Interception | None = None
 
@@ -126,8 +128,11 @@ class Stream:
 
     async def answer(self, message: wire.Message) -> None:
         """Answer one message, whatever it is."""
+        self._asked_at = self._shared.pulse.now()
         for reply in await self._replies(message):
             await self._write(reply)
+        self._was_late |= self._is_late()
+        self._asked_at = None
         if self._interception is not None:
             if self._reserved and self._interception.phase is not Phase.REQUEST:
                 self._release()
@@ -291,8 +296,11 @@ class Stream:
 
     def _why(self) -> ErrorType:
         """Why the stream ended early. Client, provider and Envoy look the same from here; our own part we know."""
-        is_ours = self._shared.stopping or self._shared.pulse.stalled(self._began)
+        is_ours = self._shared.stopping or self._was_late or self._is_late() or self._shared.pulse.stalled(self._began)
         return ErrorType.UNOBSERVED if is_ours else ErrorType.DISCONNECTED
+
+    def _is_late(self) -> bool:
+        return self._asked_at is not None and self._shared.pulse.now() - self._asked_at >= STALL
 
 
 def _hear(heard: asyncio.Future[None], _: object) -> None:

@@ -220,6 +220,33 @@ async def test_an_end_that_is_our_own_doing_is_told_from_the_others(
     assert ended.failure == Failure(type=why, message=message)
 
 
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_a_stream_that_was_answered_too_late_was_not_seen_to_its_end(*, is_cut: bool) -> None:
+    """The process did not stand still, but this answer took as long as Envoy waits; `is_cut`: and was never given."""
+    clock, disk = Clock(), Disk()
+    serves = processor(disk, clock=clock)
+
+    class Slow(Context):
+        async def write(self, reply: bytes) -> None:
+            if not self.says:
+                for _ in range(2):
+                    clock.time += STALL / 2
+                    beating = serves.pulse.beat()
+                    beating.send(None)
+                    beating.close()
+            if not self.says and is_cut:
+                raise asyncio.CancelledError
+            await super().write(reply)
+
+    context = Slow([*answering(OK), answer(b'{"id":')])
+    if is_cut:
+        with pytest.raises(asyncio.CancelledError):
+            await play(serves, context)
+    else:
+        await play(serves, context)
+    assert disk.ended.failure == Failure(type=ErrorType.UNOBSERVED, message="Envoy stopped showing the stream")
+
+
 @pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
 async def test_a_stream_that_is_torn_down_is_ended(error: type[BaseException]) -> None:
     """What runs then is plain functions."""

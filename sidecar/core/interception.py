@@ -158,7 +158,9 @@ class Interception:
         self._request = admitted
         if admitted.route.treatment is Treatment.PASS:
             self._turn(Sign.PASSED)
-            return Step(replies=(self._forward(Part.HEADERS, Observe.HEADERS),))
+            # A stored response may be asked for as a stream: `GET responses/<id>?stream=true`.
+            streaming = "stream=" in (headers.first(":path") or "")
+            return Step(replies=(self._forward(Part.HEADERS, Observe.HEADERS, streaming=streaming),))
         if headers.end:
             return self._whole(headers, None)
         return Step() if self._gathers else self._passed_on(headers)
@@ -241,7 +243,7 @@ class Interception:
         failure = Failure(type=ErrorType.REJECTED, message=message)
         return Ended(interception=self.id, at=at, failure=failure, http_status=reply.status, provider_request_id=None)
 
-    def _forward(self, part: Part, observe: Observe, *, streaming: bool = True) -> Forward:
+    def _forward(self, part: Part, observe: Observe, *, streaming: bool) -> Forward:
         changed = changes(
             self._request.headers,
             self._request.route.provider,
@@ -333,7 +335,11 @@ class Interception:
     def _is_credential(self, word: str) -> bool:
         """Whether `word`, which the provider said, is a key of ours or a good part of one."""
         secret = self._request.credential.secret.get_secret_value()
-        return secret in word or (len(word) >= _TELLING and word in secret)
+        others = self._request.route.provider.extra_headers.values()
+        return secret in word or (
+            len(word) >= _TELLING
+            and any(word in own or (own in word and len(own) >= _TELLING) for own in (secret, *others))
+        )
 
     # Replies that change nothing
 

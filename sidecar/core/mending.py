@@ -14,10 +14,9 @@ MAX_MENDED = 20_000
 MAX_LENIENT_BYTES = 16_777_216
 
 _SLICE = 262_144
-# The escapes of surrogates: a pair, or one alone.
-_SURROGATE = re.compile(
-    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[c-fC-F][0-9a-fA-F]{2})",
-)
+# The escapes of surrogates: the half of a pair alone, and a pair whose first backslash may itself be escaped.
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_SURROGATE = re.compile(rb"%b(?!%b)|(?<!%b)%b|(?<=\\)%b(%b)" % (_HIGH, _LOW, _HIGH, _LOW, _HIGH, _LOW))
 _CONSTANT = re.compile(rb"NaN|Infinity")
 _TOO_COMPLEX = "the body has too many odd characters"
 _REPLACEMENT = rb"\ufffd"

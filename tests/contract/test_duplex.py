@@ -18,6 +18,7 @@ PASSED = peer.passed_at_headers(
     actor="alice",
     interception=FIRST,
 )
+TIME_OUT = ("x-envoy-upstream-rq-timeout-ms", "600000")
 COMPLETED = b'data: {"type":"response.completed","response":{"id":"resp_1"}}\n\n'
 
 
@@ -121,7 +122,9 @@ async def test_a_passthrough_is_let_go_with_its_headers_and_echoed(worker: Worke
         peer.response_body(b"[]", end=True),
     ) == [
         peer.passed_at_headers(
-            (("accept-encoding", "identity"), ("authorization", f"Bearer {KEY}")), ("x-forwarded-user",), actor="alice"
+            (TIME_OUT, ("accept-encoding", "identity"), ("authorization", f"Bearer {KEY}")),
+            ("x-forwarded-user",),
+            actor="alice",
         ),
         peer.request_echo(b"{}", end=True),
         peer.ANSWER_HEADERS_SEEN,

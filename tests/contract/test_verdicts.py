@@ -133,7 +133,7 @@ async def test_a_passthrough_has_its_verdict_at_once_and_no_record(
     stream = worker.stream()
     assert await stream.ask(peer.request_headers(pairs, end=end)) == [
         peer.passed_at_headers(
-            (("accept-encoding", "identity"), ("authorization", f"Bearer {KEY}")),
+            (TIME_OUT, ("accept-encoding", "identity"), ("authorization", f"Bearer {KEY}")),
             ("x-forwarded-user",),
             mode=peer.HEADERS_ALONE,
             actor="alice",

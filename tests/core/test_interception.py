@@ -253,9 +253,12 @@ def test_an_admitted_request_may_be_refused_before_its_body() -> None:
 def test_a_passthrough_has_its_verdict_at_once() -> None:
     """Its bodies are nobody's business, and it is no interception: no id in the notes."""
     get = Headers(side=Side.REQUEST, at=1.0, pairs=((":method", "GET"), (":path", "/openai/v1/models"), PAIRS[2]))
+    timed = (("x-envoy-upstream-rq-timeout-ms", "600000"), *FORWARD.set)
     steps = play(get, response(status="200"), answered(b"{}", end=True))
     assert steps == [
-        Step(replies=(replace(FORWARD, part=Part.HEADERS, observe=Observe.HEADERS, notes={"actor": "alice"}),)),
+        Step(
+            replies=(replace(FORWARD, part=Part.HEADERS, observe=Observe.HEADERS, notes={"actor": "alice"}, set=timed),)
+        ),
         Step(
             replies=(Ack(side=Side.RESPONSE, part=Part.HEADERS),),
             records=(
@@ -273,6 +276,14 @@ def test_a_passthrough_has_its_verdict_at_once() -> None:
         ),
         seen(Side.RESPONSE),
     ]
+
+
+def test_a_stored_response_asked_for_as_a_stream_takes_its_time() -> None:
+    path = (":path", "/openai/v1/responses/resp_1?stream=true&starting_after=7")
+    [step] = play(Headers(side=Side.REQUEST, at=1.0, pairs=((":method", "GET"), path, PAIRS[2]), end=True))
+    [verdict] = step.replies
+    assert isinstance(verdict, Forward)
+    assert verdict.set == FORWARD.set
 
 
 def test_a_passthrough_that_nobody_answers_is_told_all_the_same() -> None:
@@ -419,6 +430,17 @@ def test_a_key_is_not_kept_as_a_word_of_the_providers(word: str) -> None:
     [end] = step.records
     assert isinstance(end, Ended)
     assert end.failure == Failure(type=ErrorType.UNAUTHORIZED, message="the provider answered 401 (invalid)")
+
+
+@pytest.mark.parametrize(("word", "is_kept"), [("gateway_key_42", False), ("my_gateway_key_42", False), ("gate", True)])
+def test_what_stands_in_extra_headers_is_not_kept_either(word: str, *, is_kept: bool) -> None:
+    """They may hold keys; short values are none."""
+    provider = replace(OPENAI, extra_headers={"x-gateway": "gateway_key_42", "x-short": "key"})
+    policy = replace(POLICY, providers={"openai": provider})
+    echoed = b'{"error":{"type":"monkey_business","code":"%s"}}' % word.encode()
+    step = play(*BEGUN, response(status="401"), answered(echoed, end=True), policy=policy)[-1]
+    words = f"monkey_business, {word}" if is_kept else "monkey_business"
+    assert step.records == (failed(ErrorType.UNAUTHORIZED, f"the provider answered 401 ({words})", status=401),)
 
 
 def test_a_short_word_of_the_providers_is_no_part_of_a_key() -> None:

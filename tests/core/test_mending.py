@@ -58,6 +58,7 @@ def whole(value: str) -> str:
         (rb"\\\ud83d", rb"\\\ufffd"),
         (rb"\\ud83d\ude00", rb"\\ud83d\ufffd"),
         (rb"\\\ud83d\ude00", rb"\\\ud83d\ude00"),
+        (rb"\ud83d\ude00\ude00", rb"\ud83d\ude00\ufffd"),
         (rb"\ud7ff\ue000", rb"\ud7ff\ue000"),
     ],
 )
@@ -81,12 +82,18 @@ def test_the_rest_of_a_text_is_what_json_says(text: str) -> None:
 
 
 def test_no_more_surrogates_are_replaced_than_the_bound() -> None:
-    """Pairs count too: each is looked at."""
+    """What only looks like one counts too: it is looked at."""
     most = rb"\ud800" * MAX_MENDED
     assert without_lone_surrogates(most) == rb"\ufffd" * MAX_MENDED
-    for more in (rb"\ud800", rb"\ud83d\ude00", rb"\\ud800"):
+    for more in (rb"\ud800", rb"\\ud83d\ude00", rb"\\ud800"):
         with pytest.raises(TooComplex):
             without_lone_surrogates(most + more)
+
+
+def test_pairs_do_not_count() -> None:
+    """However many smileys: one half of another does not make the body too complex."""
+    pairs = rb"\ud83d\ude00" * (MAX_MENDED + 1)
+    assert without_lone_surrogates(pairs + rb"\ud83d") == pairs + rb"\ufffd"
 
 
 # NaN and Infinity
