@@ -67,7 +67,7 @@ async def _serve(assignment: Assignment) -> None:
         start_timeout=settings.limits.start_commit_timeout,
         end_timeout=settings.limits.end_commit_timeout,
         inflight_bytes=settings.limits.max_inflight_bytes,
-        pending=lambda: journal.pending,
+        pending=lambda: journal.pending_bytes,
     )
     heart = asyncio.create_task(pulse.beat())
     server, servicer = await _listen(processor, assignment)

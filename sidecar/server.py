@@ -38,8 +38,7 @@ Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
-# Records waiting for a disk in trouble: a few MiB as a rule, in the worst case 1 MiB of prompt for every other one.
-_MOST_PENDING = 5_000
+_MOST_PENDING = 268_435_456  # bytes of records waiting for a disk in trouble
 _AT_ONCE = 4  # responses as long as they may be: so much may be kept of all of them
 _READ = object()
 _UNDECIDED = frozenset({Phase.START, Phase.REQUEST, Phase.RECORDING})
@@ -66,7 +65,7 @@ class Processor:
     start_timeout: float
     end_timeout: float
     inflight_bytes: int
-    pending: Callable[[], int]  # records that are not yet durable
+    pending: Callable[[], int]  # bytes of records that are not yet durable
     held: int = 0  # request bodies under way, as announced or as they come, until their verdicts
     kept: int = 0  # bytes of responses, until these end
     streams: int = 0  # open ones

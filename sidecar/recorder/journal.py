@@ -19,7 +19,7 @@ from queue import SimpleQueue
 
 import structlog
 
-from sidecar.core.records import Forwarded, Passed, Prompt, Record, Thought, Tokens, Tool
+from sidecar.core.records import Forwarded, Passed, Prompt, Record, Started, Thought, Tokens, Tool
 from sidecar.recorder.connection import check, unavailable
 from sidecar.recorder.rows import Row, Stored, row
 from sidecar.recorder.transaction import UNFIT
@@ -31,6 +31,8 @@ _NOT_STORED = (Forwarded, Passed)
 _NUMBERED = (Prompt, Tokens, Tool, Thought)  # the others are, or change, their interception's own row
 BATCH = 1000  # submissions in one transaction: after an outage the first acknowledgements do not wait for the last row
 LAST_TRY = 1.0  # seconds: a try under way waits BUSY for a lock, and what it still commits must not be counted as lost
+RECORD = 2048  # bytes in memory of one that waits, without its text: about
+_TEXTS = {Started: "prompt", Prompt: "text", Thought: "text", Tool: "input"}
 RESPITE = 0.5  # seconds between the end of a thread and its successor
 
 
@@ -39,6 +41,7 @@ class Submission:
     """Records that were handed in together, each with the id its row would have."""
 
     records: tuple[tuple[Stored, str], ...]
+    size: int  # bytes in memory, about
     durable: asyncio.Future[float]
 
 
@@ -53,7 +56,9 @@ class Journal:
         self._now = now
         self._queue: SimpleQueue[Submission | None] = SimpleQueue()
         self._batch: list[Submission] = []
-        self._submitted = self._settled = 0  # each has one writer: the loop, the thread
+        # Each has one writer: the loop, the thread.
+        self._submitted = self._settled = 0
+        self._bytes_in = self._bytes_out = 0
         self._last = False
         self._give_up = threading.Event()
         self._done = threading.Event()
@@ -77,6 +82,11 @@ class Journal:
         return self._submitted - self._settled
 
     @property
+    def pending_bytes(self) -> int:
+        """The memory that they take, about."""
+        return self._bytes_in - self._bytes_out
+
+    @property
     def commits(self) -> int:
         """Transactions so far."""
         return self._writer.commits
@@ -95,8 +105,10 @@ class Journal:
             if not isinstance(record, _NOT_STORED)
         )
         if stored:
+            size = _size(stored)
             self._submitted += len(stored)
-            self._queue.put(Submission(stored, future))
+            self._bytes_in += size
+            self._queue.put(Submission(stored, size, future))
         else:
             future.set_result(self._now())
         return future
@@ -149,6 +161,7 @@ class Journal:
         unfit += self._writer.keep(rows, self._give_up)
         at = self._now()
         self._settled += sum(len(submission.records) for submission in batch)
+        self._bytes_out += sum(submission.size for submission in batch)
         self._batch = []
         lost = {id(record) for record in unfit}
         whole = [one.durable for one in batch if lost.isdisjoint(id(record) for record, _ in one.records)]
@@ -167,6 +180,14 @@ class Journal:
                 except UNFIT:
                     unfit.append(record)
         return rows, unfit
+
+
+def _size(records: Sequence[tuple[Stored, str]]) -> int:
+    size = RECORD * len(records)
+    for record, _ in records:
+        if text := _TEXTS.get(type(record)):
+            size += len(getattr(record, text) or "")
+    return size
 
 
 def _owner(record: object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sidecar.core.records import Ended
+from sidecar.core.records import Prompt
 from tests.contract import peer
 from tests.contract.worker import NOW, Worker, locked, serving
 
@@ -119,10 +119,14 @@ async def test_streams_do_not_wait_for_each_other(worker: Worker) -> None:
 
 async def test_a_journal_that_cannot_keep_up_turns_new_requests_away_for_a_while(folder: Path) -> None:
     """What waits for a disk in trouble waits in memory: more of it must not come in than memory holds."""
-    end = Ended(interception="gone", at=NOW, failure=None, http_status=200, provider_request_id=None)
+    prompt = Prompt(interception="gone", at=NOW, msg_id="resp_1", text="x" * 2**20)
     async with serving(folder) as worker:
         with locked(worker.database):
-            waiting = [worker.journal.submit([end]) for _ in range(5_000)]
+            waiting = [worker.journal.submit([prompt]) for _ in range(255)]
+            served = worker.stream()
+            assert await served.ask(peer.request_headers()) == [peer.HEADERS_SEEN]
+            await served.end()
+            waiting.append(worker.journal.submit([prompt]))
             refused = worker.stream()
             assert await refused.ask(peer.request_headers()) == [OVERLOADED]
             await refused.end()

@@ -107,7 +107,7 @@ async def serving(
         start_timeout=start_timeout,
         end_timeout=end_timeout,
         inflight_bytes=inflight_bytes,
-        pending=lambda: journal.pending,
+        pending=lambda: journal.pending_bytes,
     )
     server, servicer = await _listening(processor, f"unix:{folder}/s")
     try:

@@ -6,14 +6,15 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
 from sidecar.core.errors import JournalUnavailable
-from sidecar.core.records import Forwarded, Passed
-from sidecar.recorder.journal import Journal
+from sidecar.core.records import Forwarded, Passed, Prompt, Thought
+from sidecar.recorder.journal import RECORD, Journal
 from tests.recorder import journal_samples as samples
 from tests.recorder.journal_samples import Logged
 
@@ -76,15 +77,31 @@ async def test_what_is_not_stored_is_skipped_among_others(journal: Journal, data
     assert samples.table(database, "interceptions") == [samples.STARTED_ROW]
 
 
+async def test_what_waits_is_counted_with_its_texts(journal: Journal, database: Path) -> None:
+    """Of a prompt there may be a mebibyte."""
+    for record in (
+        replace(samples.started(), prompt="x" * 1000),
+        Prompt(interception="i-1", at=1.0, msg_id="", text="x" * 1000),
+        Thought(interception="i-1", at=1.0, msg_id="", source="commentary", text="x" * 1000),
+    ):
+        with locked(database):
+            future = journal.submit([record])
+            assert journal.pending_bytes == RECORD + 1000
+        await durable(future)
+        assert journal.pending_bytes == 0
+
+
 async def test_what_gathers_during_a_commit_shares_the_next(journal: Journal, database: Path, logged: Logged) -> None:
     names = [f"i-{number:03d}" for number in range(200)]
     with locked(database):
         futures = [journal.submit([samples.started(name), *samples.whole(name)]) for name in names]
         logged()
         assert journal.pending == 1200
+        assert journal.pending_bytes > 1200 * RECORD
     await asyncio.gather(*map(durable, futures))
     logged()
     assert journal.commits <= 2
+    assert journal.pending == journal.pending_bytes == 0
     assert samples.select(database, "SELECT id FROM interceptions WHERE status = 'completed' ORDER BY id") == [
         (name,) for name in names
     ]
@@ -265,7 +282,7 @@ PROGRAM = """
 import asyncio, json, resource, sys
 from pathlib import Path
 import structlog
-from sidecar.recorder.journal import Journal
+from sidecar.recorder.journal import RECORD, Journal
 from tests.recorder import journal_samples as samples
 
 structlog.configure(processors=[structlog.processors.JSONRenderer()])
