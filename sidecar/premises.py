@@ -26,9 +26,15 @@ _OTHERS = 0o077
 
 
 def close_to_others() -> None:
-    """Have everything this process and its children make be the owner's alone, and dump no core."""
+    """Have everything this process and its children make be the owner's alone, and dump no core.
+
+    The limit is a byte, which no dump fits into: 0 would not hold where dumps go to a program (core(5), "Piping core
+    dumps to a program"), while 1 is what Linux refuses to pipe.
+    """
     os.umask(_OTHERS)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 1 if most else 0
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 @contextmanager
