@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from sidecar import premises
 from sidecar.core.errors import BadSetting
 from sidecar.settings import Settings
+from tests.e2e.bridges import free_ports
 from tests.e2e.waiting import PATIENCE, eventually
 
 
@@ -33,12 +34,21 @@ def taken() -> Iterator[socket.socket]:
 @pytest.mark.usefixtures("umask")
 def test_what_is_made_from_now_on_is_the_owner_s_alone_and_no_core_is_dumped(tmp_path: Path) -> None:
     """Children inherit both."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
     premises.close_to_others()
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("file", "folder")]
     assert modes == [0o600, 0o700]
-    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+    assert resource.getrlimit(resource.RLIMIT_CORE) == ((1, 1) if most else (0, 0))
+
+
+def test_who_may_dump_nothing_already_may_not_dump_more() -> None:
+    """Nobody but root could raise the limit again."""
+    lowered = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))"
+    then = "from sidecar import premises; premises.close_to_others(); print(resource.getrlimit(resource.RLIMIT_CORE))"
+    shown = subprocess.run([sys.executable, "-c", f"{lowered}\n{then}"], capture_output=True, text=True, check=True)
+    assert shown.stdout == "(0, 0)\n"
 
 
 def test_the_runtime_directory_is_made_with_what_is_above_it(tmp_path: Path) -> None:
@@ -103,7 +113,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["listen", "admin"])
 def test_a_port_that_is_taken_is_named(taken: socket.socket, name: str) -> None:
     address = f"127.0.0.1:{taken.getsockname()[1]}"
-    free = free_port()
+    free, _ = free_ports()
     other = {"listen": "admin", "admin": "listen"}[name]
     with pytest.raises(BadSetting, match=rf"^{name} = '{address}': Address already in use$"):
         premises.ports(Settings(**{name: address, other: f"127.0.0.1:{free}"}))
@@ -111,14 +121,16 @@ def test_a_port_that_is_taken_is_named(taken: socket.socket, name: str) -> None:
 
 def test_ports_that_are_free_are_left_free() -> None:
     """Looking takes nothing away from Envoy."""
-    settings = Settings(listen=f"127.0.0.1:{free_port()}", admin=f"127.0.0.1:{free_port()}")
+    listen, admin = free_ports()
+    settings = Settings(listen=f"127.0.0.1:{listen}", admin=f"127.0.0.1:{admin}")
     premises.ports(settings)
     premises.ports(settings)
 
 
 def test_an_address_that_is_not_this_machine_s_is_named() -> None:
     """192.0.2.0/24 is nobody's (RFC 5737)."""
-    settings = Settings(listen="192.0.2.1:10000", admin=f"127.0.0.1:{free_port()}", identity={"trust_header": True})
+    admin, _ = free_ports()
+    settings = Settings(listen="192.0.2.1:10000", admin=f"127.0.0.1:{admin}", identity={"trust_header": True})
     with pytest.raises(BadSetting, match=r"^listen = '192\.0\.2\.1:10000': Cannot assign requested address$"):
         premises.ports(settings)
 
@@ -150,8 +162,3 @@ def test_without_the_wheel_envoy_is_the_one_on_the_path(tmp_path: Path, monkeypa
         premises.envoy(Settings())
     (tmp_path / "envoy").touch(mode=0o700)
     assert premises.envoy(Settings()) == tmp_path / "envoy"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

@@ -8,6 +8,7 @@ from tests.e2e.bridges import Bridge
 from tests.e2e.connections import Connection, ask, asking, request
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, EVENT_STREAM, FIRST, LAST, PROMPT, pieces, streamed, whole
 from tests.e2e.scripts import Script
+from tests.e2e.waiting import eventually
 
 GONE = b'{"code":"503","message":"the provider could not be reached, or hung up before it answered"}'
 
@@ -117,7 +118,9 @@ def test_a_client_that_leaves_amid_its_upload_was_never_there(
 ) -> None:
     """Half a request is none: nothing to record, nothing for the provider."""
     told = ("content-length", str(len(ASKED))), ("x-request-id", f"upload-{case}")
+    before = shared.heard()
     with asking(shared.port, case, ASKED[:sent], *told) as connection:
+        eventually(lambda: shared.heard() > before, "the worker's answer to the headers")
         connection.reset()
     line = shared.accessed(request_id=f"upload-{case}")
     assert (line["status"], line["flags"], line["interception"]) == (0, "DC", None)
