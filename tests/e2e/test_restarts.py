@@ -1,5 +1,6 @@
 """Two parents and one journal: a successor in the place of one that was killed, and a neighbour."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -47,6 +48,15 @@ def ends(tmp_path: Path) -> list[tuple[object, object]]:
     return [(row["status"], row["error_type"]) for row in found]
 
 
+def is_locked(path: Path) -> bool:
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def locks(tmp_path: Path) -> list[Path]:
     """Those of owners, beside the journal."""
     return list(tmp_path.glob("records.db.*.lock"))
@@ -61,10 +71,11 @@ async def test_a_successor_waits_for_the_old_workers_and_then_serves(tmp_path: P
     async with peer.channel(f"unix:{socket}") as channel:
         stream = peer.talk(channel)
         await stream.ask(peer.request_headers(), peer.request_body(BODY), peer.response_headers(peer.EVENTS))
-        first.kill()
-        first.wait()
         second = serve("second")
         eventually(lambda: said(tmp_path, "second", "waiting for another bridge to end"), "it waits", PARENT_STARTS)
+        first.kill()
+        first.wait()
+        assert is_locked(tmp_path / "run" / "lock")
         assert (is_running(old), ends(tmp_path)) == (True, [(None, None)])
         await stream.ask(peer.response_body(ANSWER))
         await stream.end()

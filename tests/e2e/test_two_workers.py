@@ -22,7 +22,7 @@ STREAMS = 8
 @pytest.fixture
 def pair(start_bridge: StartBridge) -> Iterator[Bridge]:
     running = start_bridge(workers=2)
-    eventually(lambda: len(running.workers()) == 2, "two workers")
+    eventually(lambda: running.statistic("cluster.sidecar.membership_healthy") == 2, "two workers that get requests")
     yield running
     assert running.stop() == 0
 
