@@ -40,7 +40,7 @@ from grpc import aio
 
 METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 ATTRIBUTES = "envoy.filters.http.ext_proc"
-PATIENCE = 20.0  # seconds: longer than anything the server may take, shorter than nobody notices
+PATIENCE = 30.0  # seconds: far longer than anything the server may take, on whatever machine
 
 Mode = ProcessingModeBodySendMode
 Pairs = tuple[tuple[str, str], ...]

@@ -22,6 +22,8 @@ from tests.contract.worker import locked
 
 BODY = b'{"model":"gpt-5","input":"canary in the prompt","stream":true}'
 ANSWER = b'data: {"type":"response.completed","response":{"id":"resp_1","note":"canary in the answer"}}\n\n'
+# Seconds for a commit: a disk that others use too may take longer than an operator likes.
+PATIENT = {"start_commit_timeout": 4.0, "end_commit_timeout": 4.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ async def started(folder: Path, **limits: int) -> AsyncIterator[tuple[Child, int
     child = Child(process=process, address=f"unix:{folder}/w.sock")
     try:
         assert process.stdin is not None
-        process.stdin.write(pickle.dumps(assignment(folder, writable, Limits(**limits))))
+        process.stdin.write(pickle.dumps(assignment(folder, writable, Limits(**PATIENT, **limits))))
         await process.stdin.drain()
         yield child, readable
     finally:

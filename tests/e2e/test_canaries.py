@@ -69,7 +69,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory, provider: ThreadedProvider
         {"name": "gone", "base_url": "http://127.0.0.1:1/v1", "api_key": KEY},
     ]
     folder = tmp_path_factory.mktemp("planted")
-    with bridge(folder, provider.url, providers=providers, limits={"request_timeout": 1}) as running:
+    with bridge(folder, provider.url, providers=providers, limits={"request_timeout": 3}) as running:
         for plant in (go_well, go_wrong, break_off, kill_a_worker):
             plant(running, provider, script)
         yield running

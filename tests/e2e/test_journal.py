@@ -20,6 +20,7 @@ from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
 
 LOCKED = 10.0  # seconds
+USUAL = {"start_commit_timeout": 2.0, "end_commit_timeout": 1.0}  # far less than that
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def test_ten_seconds_of_a_locked_journal_lose_nothing_and_cut_nothing(
     start_bridge: StartBridge, script: Script, provider: ThreadedProvider, case: str
 ) -> None:
     """What runs goes on and is recorded later; what is new cannot be recorded and so is refused."""
-    running, new = start_bridge(), f"{case}-new"
+    running, new = start_bridge(limits=USUAL), f"{case}-new"
     script[new] = whole(new)
     names = [f"{case}-{number}" for number in range(5)]
     with ExitStack() as stack:
@@ -128,7 +129,7 @@ def test_a_stream_and_a_locked_journal_together_do_not_keep_it(
     start_bridge: StartBridge, script: Script, case: str
 ) -> None:
     """Waiting for the one leaves less time to wait for the other."""
-    running = start_bridge()
+    running = start_bridge(limits=USUAL)
     script[case] = streamed(case, hold=1)
     with asking(running.port, case, ASKED_STREAM) as connection:
         connection.head()

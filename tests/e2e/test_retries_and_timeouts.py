@@ -12,12 +12,12 @@ from tests.e2e.connections import Connection, ask, asking, request
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, PROMPT, pieces, streamed, whole
 from tests.e2e.scripts import Script
 
-SHORT = 1.0  # seconds
+SHORT = 2.0  # seconds: far longer than anything takes that is not meant to
 
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory, provider: ThreadedProvider) -> Iterator[Bridge]:
-    """One that waits for no answer longer than a second, nor for a stream's next event longer than two."""
+    """One that waits for no answer longer than two seconds, nor for a stream's next event longer than four."""
     limits = {"request_timeout": SHORT, "idle_timeout": 2 * SHORT, "max_request_bytes": 100_000}
     with bridge(tmp_path_factory.mktemp("hasty"), provider.url, limits=limits) as running:
         yield running
