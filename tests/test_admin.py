@@ -11,6 +11,7 @@ from typing_extensions import override
 from sidecar.admin import Envoy
 from sidecar.bootstrap.listener import STAT_PREFIX
 from sidecar.settings import Settings
+from tests.e2e.waiting import PATIENCE
 
 STAT = "/stats?filter=^http.aibridge.downstream_rq_active$"
 
@@ -54,6 +55,12 @@ def played(**answers: tuple[int, bytes]) -> Iterator[tuple[Envoy, Played]]:
         yield Envoy(Settings.model_construct(listen=address, admin=address)), server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that others use too may not answer within the bound that an operator gets."""
+    monkeypatch.setattr("sidecar.admin._BOUND", PATIENCE)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Program(Child):
         self.patience = patience
         self.pids: list[int] = []
         self.ends = 0
-        self.spawned, self.ended = asyncio.Event(), asyncio.Event()
+        self.spawned = asyncio.Event()
         self._programs = list(programs)
 
     @override
@@ -48,7 +48,6 @@ class Program(Child):
     @override
     async def _ended(self) -> None:
         self.ends += 1
-        self.ended.set()
 
 
 async def started(child: Program, number: int) -> None:
@@ -134,14 +133,19 @@ async def test_a_successor_that_does_not_serve_is_replaced_too() -> None:
     assert len(child.pids) == 3
 
 
+class Unwanted(Program):
+    """A program that is told to stop when it has ended by itself."""
+
+    @override
+    async def _ended(self) -> None:
+        await self.stop()
+
+
 async def test_a_child_that_was_stopped_is_not_started_again() -> None:
     """Not even when it is told so between its end and its successor's start."""
-    child = Program(SERVES_AND_ENDS, SERVES)
+    child = Unwanted(SERVES_AND_ENDS, SERVES)
     await child.start()
-    keeping = asyncio.create_task(child.keep())
-    await asyncio.wait_for(child.ended.wait(), PATIENCE)
-    await child.stop()
-    await asyncio.wait_for(keeping, PATIENCE)
+    await asyncio.wait_for(child.keep(), PATIENCE)
     assert len(child.pids) == 1
 
 

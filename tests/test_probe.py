@@ -75,15 +75,15 @@ def settings(running: Bridge, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def test_sound_bridge_passes(settings: Settings, running: Bridge, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything came back, and each record says what the client saw."""
-    assert probe(settings, model="gpt-5", provider=None, actor="ada")
+    assert probe(settings, model="gpt-5", provider=None, actor="first")
     shown = capsys.readouterr().out
-    assert f"right at {running.url}, gpt-5 asked by ada" in shown
+    assert f"right at {running.url}, gpt-5 asked by first" in shown
     assert "4 of 4 as they should be" in shown
     assert "✗" not in shown
     assert 'weather {"city": "example"}' in shown
     assert "✓ 501 background requests are currently not supported by AI Bridge" in shown
     assert "✓ failed: rejected" in shown
-    rows = running.rows("SELECT * FROM interceptions WHERE initiator_id = 'ada' ORDER BY id")
+    rows = running.rows("SELECT * FROM interceptions WHERE initiator_id = 'first' ORDER BY id")
     assert [(row["streaming"], row["credential_kind"], row["http_status"]) for row in rows] == [
         (0, "centralized", 200),
         (1, "centralized", 200),

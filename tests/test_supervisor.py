@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,10 @@ import pytest
 from examples.provider import ThreadedProvider
 from sidecar import premises
 from sidecar.core.errors import SidecarError
+from sidecar.recorder.connection import connect
 from sidecar.recorder.migration import migrate
+from sidecar.recorder.rows import row
+from sidecar.recorder.transaction import commit
 from sidecar.settings import Settings
 from sidecar.supervisor import Bridge as Supervisor
 from tests.conftest import StartBridge
@@ -25,6 +28,7 @@ from tests.e2e.exchanges import ASKED, ASKED_STREAM, FIRST, PROMPT, pieces, stre
 from tests.e2e.processes import children, is_running
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
+from tests.recorder.journal_samples import started
 
 CLEANUP = 60.0  # seconds
 
@@ -183,9 +187,11 @@ def test_workers_hold_the_runtime_directory_and_envoy_does_not(start_bridge: Sta
 
 
 def test_told_to_stop_while_it_starts_it_starts_nothing_more(tmp_path: Path) -> None:
-    """Here it waits for its journal, which somebody else has locked."""
+    """Here it waits for its journal, which somebody else has locked, to end what another one left open in it."""
     file, database = written(tmp_path, free_ports(), {}), tmp_path / "records.db"
     migrate(database)
+    with closing(connect(database)) as connection:
+        commit(connection, [row(started(), "unused", "host:127.0.0.1:1:gone:0")])
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         process = launched(tmp_path, file)
@@ -199,11 +205,18 @@ def test_told_to_stop_while_it_starts_it_starts_nothing_more(tmp_path: Path) -> 
 
 def test_told_to_stop_while_its_workers_start_it_stops_them(tmp_path: Path) -> None:
     process = launched(tmp_path, written(tmp_path, free_ports(), {}))
-    found = eventually(lambda: children(process.pid), "a child", CLEANUP)
+    output = tmp_path / "output.log"
+    (worker,) = eventually(
+        lambda: [pid for pid in children(process.pid) if "sidecar.app" in processes.command(pid)], "a worker", CLEANUP
+    )
+    os.kill(worker, signal.SIGSTOP)  # it does not come to serve before its parent has heard
     process.terminate()
+    eventually(lambda: '"stopping"' in output.read_text(), "the stop")
+    with suppress(ProcessLookupError):  # one that had not yet been told what to do is not waited for
+        os.kill(worker, signal.SIGCONT)
     assert process.wait(STOPPED_WITHIN) == 0
-    assert gone(found)
-    assert '"ready"' not in (tmp_path / "output.log").read_text()
+    assert gone([worker])
+    assert '"ready"' not in output.read_text()
 
 
 def test_it_can_be_started_again_where_it_was(start_bridge: StartBridge, script: Script, case: str) -> None:
