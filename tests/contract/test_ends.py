@@ -207,9 +207,8 @@ async def test_a_message_too_large_for_the_server_ends_the_stream_without_a_reco
     """GRPC itself refuses it; Envoy's RBAC then refuses the request."""
     stream = worker.stream()
     await stream.ask(peer.request_headers())
-    await stream.tell(peer.request_body(b" " * (8_388_608 + 1_048_577)))
     with pytest.raises(grpc.RpcError) as raised:
-        await stream.hear()
+        await stream.ask(peer.request_body(b" " * (8_388_608 + 1_048_577)))
     assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     await worker.settled()
     assert worker.ends() == []

@@ -25,7 +25,7 @@ def database(fresh: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def logged() -> Iterator[Logged]:
-    """The next thing that is logged, on whatever thread; at most ten seconds later."""
+    """The next thing that is logged, on whatever thread; at most half a minute later."""
     entries: SimpleQueue[MutableMapping[str, object]] = SimpleQueue()
 
     def keep(_logger: object, level: str, entry: MutableMapping[str, object]) -> None:
@@ -34,6 +34,6 @@ def logged() -> Iterator[Logged]:
 
     before = structlog.get_config()
     structlog.configure(processors=[keep])
-    yield lambda: entries.get(timeout=10)
+    yield lambda: entries.get(timeout=30)
     assert entries.empty()
     structlog.configure(**before)
