@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-LOOPBACK = "127.0.0.1"
+from examples.ports import LOOPBACK, number, reserved
+
 READY = 60.0  # seconds: a busy machine takes its time
 STOPPED = 25.0  # seconds: it promises 20
 _POLL = 0.05
@@ -31,7 +31,8 @@ class Bridge:
     """
 
     def __init__(self, folder: Path, settings: str) -> None:
-        listen, admin = _free_ports()
+        self._held = (reserved(), reserved())
+        listen, admin = map(number, self._held)
         self.url = f"http://{LOOPBACK}:{listen}"
         self.database = folder / "aibridge.db"
         self._port = listen
@@ -103,6 +104,8 @@ class Bridge:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        for held in self._held:
+            held.close()
 
 
 def is_running(pid: int) -> bool:
@@ -111,9 +114,3 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except OSError:
         return False
-
-
-def _free_ports() -> tuple[int, int]:
-    """Two that nobody uses at the moment."""
-    with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as two:
-        return one.getsockname()[1], two.getsockname()[1]

@@ -26,7 +26,7 @@ from examples.provider import ThreadedProvider
 
 ACTOR = "ada"
 KEY = "sk-example-0123456789abcdefghij"
-SPANS = 15.0  # seconds: Envoy sends its last ones after five
+SPANS = 30.0  # seconds: Envoy sends its last ones after five
 GONE = 5.0
 NOTHING: Mapping[str, object] = MappingProxyType({})
 # What is shown of a table: what fits a terminal. Interceptions are numbered as they came.
@@ -81,7 +81,8 @@ def demo(console: Console, folder: Path, receiver: Receiver) -> None:
 def _settings(provider: str, otlp: str) -> str:
     return (
         f'[[providers]]\nname = "openai"\nbase_url = "{provider}/v1"\napi_key = "{KEY}"\n'
-        f'[telemetry]\notlp_endpoint = "{otlp}"\nmetrics = ""'
+        f'[telemetry]\notlp_endpoint = "{otlp}"\nmetrics = ""\n'
+        "[limits]\nstart_commit_timeout = 4\nend_commit_timeout = 4"  # whatever else uses this disk
     )
 
 

