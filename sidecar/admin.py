@@ -7,7 +7,7 @@ from sidecar.settings import Settings, host_and_port
 
 _BOUND = 2.0  # seconds for an answer
 _ACTIVE = "http.aibridge.downstream_rq_active"  # `aibridge`: the listener's stat_prefix, in sidecar.bootstrap
-_OK = 200
+_OK, _LATE = 200, -1
 
 
 class Envoy:
@@ -27,8 +27,10 @@ class Envoy:
         await asyncio.to_thread(_asked, self._admin, "POST", "/healthcheck/fail")
 
     async def active(self) -> int:
-        """How many requests are under way; 0 where Envoy does not say."""
-        _, text = await asyncio.to_thread(_asked, self._admin, "GET", f"/stats?filter=^{_ACTIVE}$")
+        """How many requests are under way; 0 where Envoy does not say, 1 where it is too busy to say it in time."""
+        status, text = await asyncio.to_thread(_asked, self._admin, "GET", f"/stats?filter=^{_ACTIVE}$")
+        if status == _LATE:
+            return 1
         found = text.rpartition(": ")[2].strip()
         return int(found) if found.isdigit() else 0
 
@@ -39,6 +41,8 @@ def _asked(address: tuple[str, int], method: str, target: str) -> tuple[int, str
         connection.request(method, target)
         answer = connection.getresponse()
         return answer.status, answer.read().decode("utf-8", "replace")
+    except TimeoutError:
+        return _LATE, ""
     except (OSError, HTTPException):
         return 0, ""
     finally:

@@ -1,5 +1,6 @@
 """Against an HTTP server that plays Envoy."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,17 @@ async def test_turning_away_is_told_to_the_admin_interface() -> None:
 async def test_what_is_under_way_is_counted_as_envoy_says(said: bytes, active: int) -> None:
     with played(stats=(200, said)) as (envoy, _):
         assert await envoy.active() == active
+
+
+async def test_an_envoy_that_does_not_answer_in_time_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To take it for one that has nothing to do would cut what it does."""
+    monkeypatch.setattr("sidecar.admin._BOUND", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        envoy = Envoy(Settings.model_construct(listen=address, admin=address))
+        assert await envoy.active() == 1
+        assert await envoy.is_ready() is False
+        await envoy.turn_away()
 
 
 async def test_nobody_is_not_ready_and_has_nothing_under_way(nobody: Envoy) -> None:
