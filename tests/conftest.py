@@ -8,15 +8,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from examples.provider import Provider, ThreadedProvider
 from tests.e2e.bridges import CENTRAL_KEY, Bridge, bridge
 from tests.e2e.scripts import Script
 
-# No deadlines: a machine that others use too proves nothing by being slow.
-settings.register_profile("dev", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# No deadlines, for one example or for the first few: a machine that others use too proves nothing by being slow.
+SLOW = [HealthCheck.too_slow]
+settings.register_profile("dev", deadline=None, suppress_health_check=SLOW)
+settings.register_profile("ci", deadline=None, suppress_health_check=SLOW, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 StartBridge = Callable[..., Bridge]

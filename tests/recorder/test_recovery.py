@@ -68,7 +68,9 @@ def test_what_has_ended_stays_as_it_is(database: Path) -> None:
     assert samples.table(database, "interceptions") == [samples.ENDED_ROW]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25, deadline=None
+)
 @given(st.sets(st.text(alphabet="a:;_%1\"'", max_size=3), max_size=5), st.data())
 def test_only_these_workers_lose_theirs(database: Path, workers: set[str], data: st.DataObject) -> None:
     """Names are compared as they are, not as patterns."""
