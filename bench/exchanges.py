@@ -60,9 +60,12 @@ def pieces(count: int) -> tuple[bytes, ...]:
     return told
 
 
-def answers(count: int, pace: float) -> Answers:
-    """What the provider answers: `count` events to who asks for a stream, each `pace` seconds after the one before."""
-    whole = Answer(body=document(), headers=_REQUEST_ID)
+def answers(count: int, pace: float, delay: float) -> Answers:
+    """What the provider answers: a document, after `delay` seconds; to who asks for a stream `count` events.
+
+    Each comes `pace` seconds after the one before.
+    """
+    whole = Answer(body=document(), headers=_REQUEST_ID, hang=delay)
     streamed = Answer(
         body=pieces(count), content_type="text/event-stream; charset=utf-8", headers=_REQUEST_ID, pace=pace
     )

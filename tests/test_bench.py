@@ -15,7 +15,7 @@ from examples.answers import Answer, Seen
 from examples.provider import Provider
 
 ROOT = Path(__file__).parent.parent
-FEW = ("--rounds", "1", "--requests", "16", "--events", "10", "--pace", "0.001")
+FEW = ("--rounds", "1", "--requests", "16", "--events", "10", "--pace", "0.001", "--delay", "0.001")
 
 
 @pytest.mark.parametrize("count", [10, 11, 300])
@@ -35,7 +35,7 @@ def test_the_sizes_are_the_usual_ones() -> None:
 
 @pytest.mark.parametrize("kind", ["json", "sse"])
 async def test_an_answer_of_the_providers_is_no_error(kind: str) -> None:
-    async with Provider(answers(10, 0.0), keep=False) as provider:
+    async with Provider(answers(10, 0.0, 0.0), keep=False) as provider:
         outcome = await load(provider.url.removeprefix("http://"), kind, connections=2, requests=5, count=10)
     assert outcome == Outcome(errors=0, seconds=outcome.seconds)
 
@@ -58,4 +58,5 @@ async def test_a_short_run_prints_both_ratios() -> None:
     )
     told, _ = await process.communicate()
     assert process.returncode == 0
+    assert "answered after 1 ms; streams of 10 events, one every 1 ms" in " ".join(told.decode().split())
     assert re.findall(r"ratio per (.*): \d+\.\d\d \(", told.decode()) == ["JSON request", "SSE event"]
