@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check lint types arrows fmt proto envoy-yaml cover bench lock clean
+.PHONY: help install run demo test check lint types arrows fmt proto envoy-yaml cover fuzz bench lock clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +21,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 install: $(STAMP)  ## everything, locked versions, into .venv
 
-run: $(STAMP)  ## Envoy and the sidecar in the foreground, for the login name (key from OPENAI_API_KEY)
-	AIBRIDGE_IDENTITY__DEFAULT_ACTOR=$${AIBRIDGE_IDENTITY__DEFAULT_ACTOR:-$$(id -un)} $(BIN)/aibridge-sidecar up
+run: $(STAMP)  ## Envoy and the sidecar in the foreground, by aibridge.toml or else for the login name
+	@test -e aibridge.toml || export AIBRIDGE_IDENTITY__DEFAULT_ACTOR=$${AIBRIDGE_IDENTITY__DEFAULT_ACTOR:-$$(id -un)}; \
+	exec $(BIN)/aibridge-sidecar up
 
 demo: $(STAMP)  ## four requests through the real Envoy to an example provider; shows records and spans
 	$(BIN)/python -m examples.demo
@@ -30,7 +31,7 @@ demo: $(STAMP)  ## four requests through the real Envoy to an example provider; 
 test: $(STAMP)  ## every test, the real Envoy included
 	$(BIN)/python -m pytest -n $(JOBS)
 
-check: lint types arrows  ## what CI runs beside the tests: lint, types, arrows, nothing left uncommitted by generators
+check: lint types arrows  ## what CI runs beside the tests: those three, and generated files are current
 	$(MAKE) --no-print-directory proto envoy-yaml
 	@git diff --exit-code --stat -- sidecar/pb envoy || { echo "generated files were not current; commit them"; exit 1; }
 
@@ -54,8 +55,13 @@ proto: $(STAMP)  ## proto/ to sidecar/pb/
 envoy-yaml: $(STAMP)  ## envoy/envoy.yaml from the default settings
 	$(BIN)/aibridge-sidecar envoy-config --defaults > envoy/envoy.yaml.new && mv envoy/envoy.yaml.new envoy/envoy.yaml
 
-cover: $(STAMP)  ## branch coverage
-	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term
+cover: $(STAMP)  ## every test, and what they leave out: nothing of the core, a tenth of the rest at most
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=
+	$(BIN)/python -m coverage report --include='sidecar/core/*' --fail-under=100
+	$(BIN)/python -m coverage report --omit='sidecar/core/*,sidecar/pb/*' --fail-under=90
+
+fuzz: $(STAMP)  ## the core's properties, with many more examples, other ones each time
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fuzz tests/core
 
 bench: $(STAMP)  ## CPU ratios against a processor that only acks
 	$(BIN)/python -m bench.ratios

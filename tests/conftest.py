@@ -1,7 +1,6 @@
 """What tests of several folders share: hypothesis' profiles, and the bridge they go through."""
 
 import hashlib
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,9 +15,10 @@ from tests.e2e.scripts import Script
 
 # No deadlines, for one example or for the first few: a machine that others use too proves nothing by being slow.
 SLOW = [HealthCheck.too_slow]
-settings.register_profile("dev", deadline=None, suppress_health_check=SLOW)
-settings.register_profile("ci", deadline=None, suppress_health_check=SLOW, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+# The same examples in every run; `make fuzz` looks further.
+settings.register_profile("test", deadline=None, suppress_health_check=SLOW, derandomize=True, print_blob=True)
+settings.register_profile("fuzz", deadline=None, suppress_health_check=SLOW, max_examples=10_000, print_blob=True)
+settings.load_profile("test")
 
 StartBridge = Callable[..., Bridge]
 
