@@ -7,7 +7,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 30.0  # seconds that a test waits at most: far longer than anything takes, on whatever machine
+PATIENCE = 60.0  # seconds that a test waits at most: far longer than anything takes, on whatever machine
 _BEAT = 0.02
 
 
