@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 from typing import Final, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
@@ -206,15 +206,52 @@ def file(value: Path | None) -> Path | None:
 
 
 def store(url: str) -> str:
-    """Where records go, its path absolute."""
+    """Where records go: a file's path absolute, a database or a service by its host."""
     scheme, _, rest = url.partition("://")
-    if scheme in {"postgresql", "grpc", "grpcs"}:
-        refuse(f"{scheme}:// is not available yet; allowed: sqlite:///PATH")
+    match scheme:
+        case "sqlite":
+            return _file_store(rest)
+        case "postgresql":
+            return _database_store(url)
+        case "grpc" | "grpcs":
+            return _service_store(url)
+    refuse("sqlite:///PATH, postgresql://USER@HOST/DATABASE, grpc://HOST:PORT or grpcs://HOST:PORT")
+
+
+def password_apart(url: str) -> tuple[str, str | None]:
+    """The URL of a database without its password, and that; None when it has none."""
+    found = re.fullmatch(r"(postgresql://[^/?#@:]*):([^/?#@]*)(@.*)", url, re.DOTALL)
+    return (found[1] + found[3], unquote(found[2])) if found else (url, None)
+
+
+def _file_store(rest: str) -> str:
     name = rest.removeprefix("/")
     unsound = not name or name.endswith("/") or name == ":memory:" or re.search(r"[?#\x00-\x1f\x7f]", name)
-    if scheme != "sqlite" or not rest.startswith("/") or unsound:
+    if not rest.startswith("/") or unsound:
         refuse("sqlite:///PATH, e.g. sqlite:///aibridge.db or sqlite:////var/lib/aibridge/records.db")
     return f"sqlite:///{path(Path(name))}"
+
+
+def _database_store(url: str) -> str:
+    """What PostgreSQL's own library reads (manual, section 32.1.1.2): user, host, port, database, parameters."""
+    try:
+        parts = urlsplit(url)
+        named = parts.path.strip("/") and parts.port != 0 and parts.netloc.count("@") < 2  # noqa: PLR2004
+        sound = bool(named) and parts.password is None and not parts.fragment
+    except ValueError:
+        sound = False
+    if not sound or not _PRINTABLE.fullmatch(url) or "password=" in url:
+        refuse("postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…, the password there or in recorder.password")
+    return url
+
+
+def _service_store(url: str) -> str:
+    http = _url(url.replace("grpc", "http", 1))
+    if not http or http.port is None or http.path.strip("/"):
+        refuse("grpc://HOST:PORT or grpcs://HOST:PORT")
+    if http.scheme == "http" and not is_loopback(http.hostname or ""):
+        refuse("grpcs://HOST:PORT, or grpc:// to loopback: records hold prompts")
+    return url.rstrip("/")
 
 
 def _url(text: str) -> SplitResult | None:

@@ -1,8 +1,9 @@
 """The settings: their names, defaults and limits."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -25,6 +26,15 @@ Bytes = Annotated[int, Field(gt=0, le=2**40)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 # Envoy waits 5 s for a reply (`message_timeout` of the bootstrap); then it goes on without, whatever we still wait for.
 Wait = Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)]
+
+
+StoreKind = Literal["sqlite", "postgresql", "service"]
+STORE_KINDS: Final[Mapping[str, StoreKind]] = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql",
+    "grpc": "service",
+    "grpcs": "service",
+}
 
 
 class Section(BaseModel):
@@ -101,10 +111,63 @@ class Provider(Section):
 
 
 class Recorder(Section):
-    """`[recorder]`: where records go. The path in `url` is absolute."""
+    """`[recorder]`: where records go.
+
+    The path in a `sqlite:///` URL is absolute. Of a `postgresql://` URL `url` keeps all but the password, which is in
+    `password` then.
+    """
 
     url: Annotated[str, AfterValidator(checks.store)] = "sqlite:///aibridge.db"
+    password: SecretStr | None = None
     journal: OptionalPath = None
+    max_journal_bytes: Annotated[int, Field(ge=1_048_576, le=2**50)] = 1_073_741_824
+    when_full: Literal["refuse", "drop_oldest"] = "refuse"
+    on_worker_loss: Literal["deliver", "cut"] = "deliver"
+    retention_days: Annotated[int, Field(ge=0, le=36_525)] = 0
+    ca_file: OptionalFile = None
+    cert_file: OptionalFile = None
+    key_file: OptionalFile = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _password_apart(cls, written: object) -> object:
+        if isinstance(written, dict) and isinstance(url := written.get("url"), str):
+            bare, password = checks.password_apart(url)
+            if password is not None:
+                return {"password": password} | written | {"url": bare}
+        return written
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            checks.refuse("both cert_file and key_file, or neither", "cert_file", str(self.cert_file or ""))
+        return self
+
+    @property
+    def kind(self) -> StoreKind:
+        """What the records' store is."""
+        return STORE_KINDS[self.url.partition("://")[0]]
+
+
+class Service(Section):
+    """`[service]`: the Recorder service that `aibridge-sidecar recorder` offers to sidecars."""
+
+    listen: Address = "127.0.0.1:9470"
+    cert_file: OptionalFile = None
+    key_file: OptionalFile = None
+    client_ca_file: OptionalFile = None
+    max_batch_bytes: Annotated[int, Field(ge=4_194_304, le=2**30)] = 33_554_432
+    max_concurrent_batches: Annotated[int, Field(ge=1, le=1024)] = 16
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            checks.refuse("both cert_file and key_file, or neither", "cert_file", str(self.cert_file or ""))
+        if self.client_ca_file and not self.cert_file:
+            checks.refuse("only with cert_file and key_file", "client_ca_file", str(self.client_ca_file))
+        if not self.cert_file and not checks.is_loopback(checks.host_and_port(self.listen)[0]):
+            checks.refuse("an address on loopback; others need cert_file and key_file", "listen", self.listen)
+        return self
 
 
 class Telemetry(Section):
@@ -159,6 +222,7 @@ class Settings(Section):
     recorder: Recorder = Field(default_factory=Recorder)
     telemetry: Telemetry = Field(default_factory=Telemetry)
     limits: Limits = Field(default_factory=Limits)
+    service: Service = Field(default_factory=Service)
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -178,8 +242,15 @@ class Settings(Section):
 
     @property
     def database(self) -> Path:
-        """The SQLite database of the records."""
-        return Path(self.recorder.url.removeprefix("sqlite:///"))
+        """The local journal: the store itself where that is SQLite, else what is forwarded from."""
+        if self.recorder.kind == "sqlite":
+            return Path(self.recorder.url.removeprefix("sqlite:///"))
+        return self.recorder.journal or self.runtime_dir.parent / "journal.db"
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether the records' store is another than the local journal."""
+        return self.recorder.kind != "sqlite"
 
     def socket(self, index: int) -> Path:
         """The Unix socket of worker `index`, counted from 0."""

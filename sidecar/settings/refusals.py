@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from sidecar.settings.model import Identity, Limits, Provider, Recorder, Settings, Telemetry
+from sidecar.settings.model import Identity, Limits, Provider, Recorder, Service, Settings, Telemetry
 
 _MASK = "***"
 _SHOWN = 200
+_SECRET = frozenset({"api_key", "extra_headers", "password"})
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "identity": Identity,
     "limits": Limits,
     "providers": Provider,
     "recorder": Recorder,
+    "service": Service,
     "telemetry": Telemetry,
 }
 
@@ -40,7 +42,7 @@ def _line(details: ErrorDetails) -> str:
     if context.get("key"):
         place, value = (*place, context["key"]), context["value"]
     unread = details["type"] in {"extra_forbidden", "tuple_type"}  # who knows what stands there
-    secret = unread or "api_key" in place or "extra_headers" in place
+    secret = unread or not _SECRET.isdisjoint(place)
     return line(_dotted(place), SecretStr("") if secret else value, _verdict(details, context))
 
 
