@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from examples.provider import Provider, ThreadedProvider
 from tests.e2e.bridges import CENTRAL_KEY, Bridge, bridge
 from tests.e2e.scripts import Script
+from tests.postgres import Postgres
 
 # No deadlines, for one example or for the first few: a machine that others use too proves nothing by being slow.
 SLOW = [HealthCheck.too_slow]
@@ -46,6 +47,20 @@ def nobody() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for each test process, started by the first who asks. Who stops it starts it again."""
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def fresh_database(postgres: Postgres) -> Iterator[str]:
+    """The URL of a new, empty database on that server."""
+    with postgres.database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

