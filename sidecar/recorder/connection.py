@@ -32,6 +32,8 @@ def connect(database: Path, *, busy: float = BUSY) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+    # What is deleted is overwritten, by whomever: SQLite's own default depends on who built it (Debian: ON).
+    connection.execute("PRAGMA secure_delete = ON")
     return connection
 
 
@@ -49,6 +51,14 @@ def check(database: Path, *, busy: float = PATIENCE) -> None:
         raise unavailable(database, _reason(error)) from error
     if found is None or found[0] != REVISION:
         raise unavailable(database, f"its schema is not {REVISION}; start this version of the sidecar on it first")
+
+
+def used(connection: sqlite3.Connection) -> int:
+    """Bytes of the database that are in use: free pages are used again before the file grows."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
 
 
 def _reason(error: sqlite3.DatabaseError) -> str:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sidecar.recorder.connection import unavailable
+from sidecar.recorder.turns import LOCK
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def _made(lock: Path) -> int:
 
 def _sweep(database: Path) -> None:
     for lock in database.parent.iterdir():
-        if lock.name.startswith(f"{database.name}.") and lock.suffix == ".lock":
+        if lock.name.startswith(f"{database.name}.") and lock.suffix == ".lock" and not lock.name.endswith(LOCK):
             with suppress(OSError), lock.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 lock.unlink()
