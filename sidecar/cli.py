@@ -89,7 +89,7 @@ def report(settings: Settings, *, as_json: bool, since: str | None, until: str |
 
     from sidecar.report import table, totals  # noqa: PLC0415 - slow to import
 
-    usage = totals(settings.database, since, until)
+    usage = totals(settings, since, until)
     if as_json:
         click.echo(json.dumps(usage, indent=2))
     else:

@@ -13,7 +13,9 @@ from sidecar.core.errors import BadSetting, JournalUnavailable
 from sidecar.core.records import CredentialKind, Ended, ErrorType, Failure, Started, Tokens, Tool
 from sidecar.recorder.migration import migrate
 from sidecar.recorder.rows import Stored, row
-from sidecar.report import Usage, table, totals
+from sidecar.recorder.usage import Usage
+from sidecar.report import table, totals
+from sidecar.settings import Recorder, Settings
 
 FIRST_DAY, SECOND_DAY = 1_000_000_000.0, 1_000_080_000.0  # 2001-09-09 01:46:40 and 2001-09-10 00:00:00, UTC
 
@@ -69,6 +71,10 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "journal.db"
 
 
+def at(database: Path) -> Settings:
+    return Settings(recorder=Recorder(url=f"sqlite:///{database}"))
+
+
 def write(database: Path, *records: Stored) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         for number, record in enumerate(records):
@@ -100,7 +106,7 @@ def usage(name: str, interceptions: int, failed: int = 0, still_open: int = 0, *
 
 
 def test_usage_is_counted_by_actor_model_client_and_day(busy: Path) -> None:
-    assert totals(busy) == {
+    assert totals(at(busy)) == {
         "since": None,
         "until": None,
         "total": usage("", 3, 1, 1, used=True),
@@ -112,7 +118,7 @@ def test_usage_is_counted_by_actor_model_client_and_day(busy: Path) -> None:
 
 
 def test_an_empty_journal_adds_up_to_nothing(database: Path) -> None:
-    assert totals(database) == {
+    assert totals(at(database)) == {
         "since": None,
         "until": None,
         "total": usage("", 0),
@@ -125,7 +131,7 @@ def test_an_empty_journal_adds_up_to_nothing(database: Path) -> None:
 
 def test_two_usages_of_one_interception_count_it_once(database: Path) -> None:
     write(database, STARTED, TOKENS, TOKENS, TOOL)
-    found = totals(database)["total"]
+    found = totals(at(database))["total"]
     assert (found["interceptions"], found["input_tokens"], found["tool_calls"]) == (1, 200, 1)
 
 
@@ -142,11 +148,11 @@ def test_two_usages_of_one_interception_count_it_once(database: Path) -> None:
 def test_both_days_of_a_span_are_included(
     busy: Path, since: date | str | None, until: date | str | None, names: list[str]
 ) -> None:
-    assert [line["name"] for line in totals(busy, since, until)["actor"]] == names
+    assert [line["name"] for line in totals(at(busy), since, until)["actor"]] == names
 
 
 def test_the_span_is_named_in_the_answer(busy: Path) -> None:
-    found = totals(busy, "2001-09-09", date(2001, 9, 10))
+    found = totals(at(busy), "2001-09-09", date(2001, 9, 10))
     assert (found["since"], found["until"]) == ("2001-09-09", "2001-09-10")
 
 
@@ -154,26 +160,26 @@ def test_an_absurd_count_costs_nobody_the_report(database: Path) -> None:
     """Two of the largest integers have no sum in 64 bits."""
     most = 2**63 - 1
     write(database, STARTED, replace(TOKENS, input=most), replace(TOKENS, input=most))
-    found = totals(database)["total"]
+    found = totals(at(database))["total"]
     assert (found["input_tokens"], found["output_tokens"]) == (most, 40)
 
 
 @pytest.mark.parametrize("setting", ["since", "until"])
 def test_what_is_no_day_is_told(database: Path, setting: str) -> None:
     with pytest.raises(BadSetting) as caught:
-        totals(database, **{setting: "yesterday"})
+        totals(at(database), **{setting: "yesterday"})
     assert str(caught.value) == f"{setting} = 'yesterday': expected a day, YYYY-MM-DD"
 
 
 def test_a_span_that_ends_before_it_begins_is_told(database: Path) -> None:
     with pytest.raises(BadSetting) as caught:
-        totals(database, "2001-09-10", "2001-09-09")
+        totals(at(database), "2001-09-10", "2001-09-09")
     assert str(caught.value) == "until = 2001-09-09: expected a day not before since = 2001-09-10"
 
 
 def test_a_missing_journal_is_told_and_not_made(tmp_path: Path) -> None:
     with pytest.raises(JournalUnavailable, match=r"journal\.db: there is no such file$"):
-        totals(tmp_path / "journal.db")
+        totals(at(tmp_path / "journal.db"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -181,14 +187,14 @@ def test_another_programs_database_is_told(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         connection.execute("CREATE TABLE bookmarks (url TEXT)")
     with pytest.raises(JournalUnavailable, match=r"other\.db: not a journal of ours$"):
-        totals(tmp_path / "other.db")
+        totals(at(tmp_path / "other.db"))
 
 
 def test_a_journal_whose_tables_are_gone_is_told(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("DROP TABLE token_usages")
     with pytest.raises(JournalUnavailable, match=r"journal\.db: no such table: token_usages$"):
-        totals(database)
+        totals(at(database))
 
 
 def test_the_report_does_not_wait_for_a_writer(busy: Path) -> None:
@@ -196,16 +202,16 @@ def test_the_report_does_not_wait_for_a_writer(busy: Path) -> None:
     with closing(sqlite3.connect(busy, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("DELETE FROM interceptions")
-        assert totals(busy)["total"]["interceptions"] == 3
+        assert totals(at(busy))["total"]["interceptions"] == 3
 
 
 def test_the_report_is_json(busy: Path) -> None:
-    assert json.loads(json.dumps(totals(busy))) == totals(busy)
+    assert json.loads(json.dumps(totals(at(busy)))) == totals(at(busy))
 
 
 def shown(database: Path) -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(table(totals(database)))
+    console.print(table(totals(at(database))))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

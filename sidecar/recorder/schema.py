@@ -42,7 +42,7 @@ class Moment(TypeDecorator[datetime]):
         """Towards the database."""
         if value is None or dialect.name == "postgresql":
             return value
-        return value.astimezone(UTC).strftime(FORMAT)
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
     def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
         """From the database."""

@@ -1,0 +1,81 @@
+"""A store, opened for reading alone: nobody who writes waits for it, and nothing can be changed by mistake."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine, NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from sidecar.core.errors import BadSetting
+from sidecar.recorder.connection import check, unavailable, uri
+from sidecar.settings import Recorder, Settings
+
+STATEMENT = 300  # seconds that PostgreSQL works at one statement
+_PATIENCE = f"SET LOCAL statement_timeout = '{STATEMENT}s'"
+
+Days = tuple[date | None, date | None]
+
+
+def days(since: date | str | None, until: date | str | None) -> Days:
+    """From when to when: days (`YYYY-MM-DD`), both included, None for no limit. Raises `BadSetting`."""
+    first, last = _day("since", since), _day("until", until)
+    if first and last and first > last:
+        msg = f"until = {last}: expected a day not before since = {first}"
+        raise BadSetting(msg)
+    return first, last
+
+
+@contextmanager
+def store(settings: Settings) -> Iterator[Engine]:
+    """Where the records are in the end, if that is a database: each transaction is read-only and sees one state of it.
+
+    Raises `JournalUnavailable` or `StoreUnavailable`, within too.
+    """
+    with journal(settings.database) if settings.recorder.kind == "sqlite" else _postgresql(settings.recorder) as engine:
+        yield engine
+
+
+@contextmanager
+def journal(database: Path) -> Iterator[Engine]:
+    """The file, read-only; each transaction sees one state of it. Raises `JournalUnavailable`, within too."""
+    check(database)
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(uri(database, "ro"), uri=True, isolation_level=None),
+        poolclass=NullPool,
+    )
+    # By itself the driver begins none before a SELECT.
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    try:
+        yield engine
+    except DBAPIError as error:
+        raise unavailable(database, error.orig) from error
+
+
+@contextmanager
+def _postgresql(recorder: Recorder) -> Iterator[Engine]:
+    from sidecar.recorder import postgres  # noqa: PLC0415 - psycopg, which need not be there for SQLite
+
+    engine = postgres.engine(recorder).execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_PATIENCE))
+    try:
+        yield engine
+    except DBAPIError as error:
+        raise postgres.unavailable(recorder, error) from error
+    finally:
+        engine.dispose()
+
+
+def _day(setting: str, value: date | str | None) -> date | None:
+    if isinstance(value, datetime):
+        return value.date()
+    if not isinstance(value, str):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        msg = f"{setting} = {value!r}: expected a day, YYYY-MM-DD"
+        raise BadSetting(msg) from None
