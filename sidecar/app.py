@@ -23,7 +23,9 @@ from sidecar.core.errors import SidecarError
 from sidecar.ids import Ids
 from sidecar.pulse import Pulse
 from sidecar.recorder.journal import LAST_TRY, Journal
+from sidecar.recorder.room import Room
 from sidecar.server import SERVICE, Processor
+from sidecar.settings import Settings
 from sidecar.telemetry.configure import configure
 
 log = structlog.get_logger()
@@ -54,6 +56,7 @@ async def _serve(assignment: Assignment) -> None:
     ids = Ids(time.time)
     journal = Journal(settings.database, worker=assignment.worker, new_id=ids, now=time.time)
     journal.open(loop)
+    room = _room(settings)
     traces = configure(settings, assignment.worker)
     pulse = Pulse(time.monotonic)
     processor = Processor(
@@ -68,11 +71,13 @@ async def _serve(assignment: Assignment) -> None:
         end_timeout=settings.limits.end_commit_timeout,
         inflight_bytes=settings.limits.max_inflight_bytes,
         pending=lambda: journal.pending_bytes,
+        is_full=lambda: room is not None and room.is_full,
+        cuts=settings.recorder.on_worker_loss == "cut",
     )
     heart = asyncio.create_task(pulse.beat())
     server, servicer = await _listen(processor, assignment)
     gc.freeze()  # what is here now stays: no collection need look at it again
-    beats = asyncio.create_task(_beat(assignment.ready))
+    beats = asyncio.create_task(_beat(assignment.ready, room))
     await stop.told.wait()
     await _drain(server, servicer, processor, min(GRACE, stop.left() - LAST))
     heart.cancel()
@@ -83,13 +88,23 @@ async def _serve(assignment: Assignment) -> None:
     traces.close(_TRACES)
 
 
-async def _beat(ready: int) -> None:
+async def _beat(ready: int, room: Room | None) -> None:
     """Say that it serves, and go on saying so: whoever hears nothing knows that this loop stands still."""
     os.set_blocking(ready, False)
     while True:
         with suppress(OSError):  # nobody listens, or he has not for hours
             os.write(ready, b"\n")
+        if room is not None:
+            await asyncio.to_thread(room.look)
         await asyncio.sleep(BEAT)
+
+
+def _room(settings: Settings) -> Room | None:
+    """What is known of a journal that may not grow beyond its bound; None where it may, or drops its oldest."""
+    recorder = settings.recorder
+    if settings.is_forwarded and recorder.when_full == "refuse":
+        return Room(settings.database, recorder.max_journal_bytes)
+    return None
 
 
 class Stop:

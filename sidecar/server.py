@@ -66,11 +66,14 @@ class Processor:
     end_timeout: float
     inflight_bytes: int
     pending: Callable[[], int]  # bytes of records that are not yet durable
+    is_full: Callable[[], bool]  # whether the journal holds all that it may, so that new requests are refused
     held: int = 0  # request bodies under way, as announced or as they come, until their verdicts
     kept: int = 0  # bytes of responses, until these end
     streams: int = 0  # open ones
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while there is none
+    cuts: bool = False  # what is not recorded is cut; else it is delivered
     let_go: int = 0  # responses whose records were not yet safe
+    cut: int = 0  # responses, rather than that
     stopping: bool = False  # what is still open is about to be cut by us
 
     def __post_init__(self) -> None:
@@ -88,8 +91,12 @@ class Processor:
                     await context.write(wire.CHUNK_ACK)
                 else:
                     await stream.answer(wire.parse(data))
+            if self.cuts:
+                stream.leave()
         except wire.Malformed:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a ProcessingRequest")
+        except Unrecorded as error:
+            await context.abort(grpc.StatusCode.ABORTED, str(error))
         finally:
             stream.close()
             self.streams -= 1
@@ -100,6 +107,10 @@ class Processor:
         """Return the service as grpc wants it: requests come and replies go as bytes, `wire` knows what they say."""
         process: Method = grpc.stream_stream_rpc_method_handler(self.process)
         return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
+
+
+class Unrecorded(Exception):
+    """What Envoy holds of a response must not reach its client: only a stream that ends badly keeps it back."""
 
 
 class Stream:
@@ -128,7 +139,10 @@ class Stream:
     async def answer(self, message: wire.Message) -> None:
         """Answer one message, whatever it is."""
         self._asked_at = self._shared.pulse.now()
-        for reply in await self._replies(message):
+        replies = await self._replies(message)
+        if self._shared.cuts:
+            await self._settle()
+        for reply in replies:
             await self._write(reply)
         self._was_late |= self._is_late()
         self._asked_at = None
@@ -139,17 +153,33 @@ class Stream:
             if self._kept or self._interception.held:
                 self._is_bearable(self._interception)
 
+    def leave(self) -> None:
+        """Envoy says no more. Raises Unrecorded where it must not take our own going for leave to go on."""
+        if self._interception is not None and self._interception.is_open:
+            msg = "the interception has not ended"
+            raise Unrecorded(msg)
+
     def close(self) -> None:
         """Nothing more will come: end what was not ended. Plain, so that it runs however the stream went."""
         self._release()
         if self._interception is None:
             return
-        ended = None
-        while ended is None:  # at most twice: an attempt that fails gives the reading up
-            ended = self._attempt(self._interception.close, self._shared.now(), self._why())
+        ended = self._ended(self._interception, self._why())
         self._is_bearable(self._interception)
         if ended:
             self._keep(ended)
+
+    def _ended(self, interception: Interception, why: ErrorType) -> Sequence[Record]:
+        ended = None
+        while ended is None:  # at most twice: an attempt that fails gives the reading up
+            ended = self._attempt(interception.close, self._shared.now(), why)
+        return ended
+
+    async def _settle(self) -> None:
+        """Where reading was given up, say so in the records before any more of the response is let go."""
+        if self._interception is not None and self._interception.is_given_up:
+            records = self._ended(self._interception, ErrorType.UNOBSERVED)
+            await self._recorded(self._interception, Step(records=tuple(records), wait=Wait.END))
 
     async def _replies(self, message: wire.Message) -> Sequence[bytes]:
         """What to tell Envoy, once the records are as safe as they must be."""
@@ -231,6 +261,11 @@ class Stream:
         if step.wait is not Wait.END:
             self._keep(step.records)
         elif not await self._safe(step.records, self._shared.end_timeout):
+            if self._shared.cuts:
+                self._shared.cut += 1
+                log.warning("response cut before its records were safe", interception=interception.id)
+                msg = "the records are not safe"
+                raise Unrecorded(msg)
             self._shared.let_go += 1
             log.warning("response let go before its records were safe", interception=interception.id)
 
@@ -239,12 +274,21 @@ class Stream:
 
     def _despite(self, message: wire.Message, *, was_decided: bool) -> Sequence[bytes]:
         """What to tell Envoy when reading failed: a request is refused, a response goes on without us."""
-        if was_decided or wire.is_response(message):
-            return [wire.acknowledged(message, duplex=self._duplex)]
         interception = self._interception
+        if was_decided or wire.is_response(message):
+            if self._shared.cuts and interception is not None and not interception.is_given_up:
+                self._refuse_to_go_on(interception)
+            return [wire.acknowledged(message, duplex=self._duplex)]
         if interception is not None:
             self._keep(interception.close(self._shared.now(), ErrorType.REJECTED))
         return [wire.encode(INTERNAL, verdict=self._shared.verdict)]
+
+    def _refuse_to_go_on(self, interception: Interception) -> None:
+        """Raises Unrecorded, unless everything is recorded anyway."""
+        if interception.is_open:
+            self._keep(self._ended(interception, ErrorType.UNOBSERVED))
+            msg = "the response was not understood"
+            raise Unrecorded(msg)
 
     def _attempt(self, work: Callable[Q, T], *args: Q.args, **kwargs: Q.kwargs) -> T | None:
         """What `work` gives; None when it fails, as nobody foresaw: it must not cost anybody a byte."""
@@ -278,7 +322,8 @@ class Stream:
         return kept
 
     def _has_room(self, size: int) -> bool:
-        return self._shared.pending() < _MOST_PENDING and self._reserve(size)
+        shared = self._shared
+        return not shared.is_full() and shared.pending() < _MOST_PENDING and self._reserve(size)
 
     def _reserve(self, size: int) -> bool:
         """Whether there is room for a body of `size` bytes; what it has already counts."""

@@ -1,6 +1,7 @@
 """`up` and `serve`: the workers, and Envoy in front of them, as children of one parent.
 
     migrate, end what a crash left open ─▶ workers ─▶ Envoy ─▶ ready ─▶ … SIGTERM ─▶ drain ─▶ Envoy ─▶ workers
+                                             keeper                                                  ─▶ keeper
 
 A child that ends is replaced; a worker's open interceptions are ended first. The parent touches no traffic.
 """
@@ -18,7 +19,7 @@ import structlog
 from sidecar import premises
 from sidecar.admin import Envoy
 from sidecar.assignment import TIME
-from sidecar.children import EnvoyChild, Worker
+from sidecar.children import EnvoyChild, Keeper, Worker
 from sidecar.core.errors import JournalUnavailable
 from sidecar.ids import Ids
 from sidecar.recorder.connection import BUSY
@@ -43,6 +44,7 @@ def up(settings: Settings) -> None:
     binary = premises.envoy(settings)
     with premises.runtime_dir(settings) as lock:
         premises.ports(settings)
+        premises.journal(settings)
         asyncio.run(Bridge(settings.model_copy(update={"verdict": secrets.token_hex(16)}), binary, lock).run())
 
 
@@ -50,6 +52,7 @@ def serve(settings: Settings) -> None:
     """Run the workers alone, for an Envoy that is there already. Otherwise like `up`."""
     premises.close_to_others()
     with premises.runtime_dir(settings) as lock:
+        premises.journal(settings)
         asyncio.run(Bridge(settings, None, lock).run())
 
 
@@ -64,6 +67,7 @@ class Bridge:
         name = f"{socket.gethostname()}:{settings.listen}:{self._owner}"
         self._names = [f"{name}:{index}" for index in range(settings.workers)]
         self._workers: list[Worker] = []
+        self._keepers: list[Keeper] = []  # one, or none
         self._envoy = Envoy(settings)
         self._front = [] if binary is None else [EnvoyChild(settings, binary, self._envoy)]
         self._told = asyncio.Event()
@@ -83,6 +87,8 @@ class Bridge:
                 Worker(self._settings, index, name, self._end_lost, locks=(self._lock, lock))
                 for index, name in enumerate(self._names)
             ]
+            if self._settings.needs_keeper:
+                self._keepers = [Keeper(self._settings, locks=(self._lock,))]
             await self._run()
 
     async def _run(self) -> None:
@@ -101,14 +107,14 @@ class Bridge:
     async def _live(self) -> None:
         if self._told.is_set():
             return
-        await asyncio.gather(*(child.start() for child in self._workers))
+        await asyncio.gather(*(child.start() for child in (*self._workers, *self._keepers)))
         for child in self._front:
             await child.start()
         if not self._told.is_set():
             log.info(
                 "ready", listen=self._settings.listen, workers=len(self._workers), records=self._settings.recorder.url
             )
-        await asyncio.gather(*(child.keep() for child in (*self._workers, *self._front)))
+        await asyncio.gather(*(child.keep() for child in (*self._workers, *self._keepers, *self._front)))
 
     async def _end(self) -> None:
         """Turn new clients away, let what is under way end, then stop Envoy, and the workers behind it."""
@@ -123,6 +129,7 @@ class Bridge:
         await asyncio.gather(*(child.stop(until) for child in self._workers))
         left = until - asyncio.get_running_loop().time()
         await self._end_lost(*self._names, patience=min(PATIENCE, max(BUSY, left)))
+        await asyncio.gather(*(child.stop(until) for child in self._keepers))  # last: it forwards what is there now
 
     async def _drain(self) -> None:
         with suppress(TimeoutError):

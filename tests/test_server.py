@@ -119,6 +119,7 @@ def processor(
         end_timeout=timeout,
         inflight_bytes=2**20,
         pending=lambda: 0,
+        is_full=lambda: False,
     )
 
 

@@ -96,6 +96,11 @@ def moment(at: float) -> str:
     return f"{_second(second)}.{micro:06d}Z"
 
 
+def seconds(text: str) -> float:
+    """What `moment` made such a text of: seconds since the epoch."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 @lru_cache(maxsize=64)  # the times of one moment's records share their second
 def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -234,6 +234,9 @@ class Settings(Section):
             checks.refuse("an address on loopback; others need identity.trust_header = true", "listen", self.listen)
         if listen == admin:
             checks.refuse("another address than listen's", "admin", self.admin)
+        metrics = self.telemetry.metrics
+        if metrics and checks.host_and_port(metrics) in (listen, admin):
+            checks.refuse("another address than listen's and admin's", "telemetry.metrics", metrics)
         last = self.socket(self.workers - 1)
         if len(os.fsencode(last)) > _SOCKET_BYTES:
             allowed = f"a path that leaves {last.name} in it with {_SOCKET_BYTES} bytes at most"
@@ -251,6 +254,20 @@ class Settings(Section):
     def is_forwarded(self) -> bool:
         """Whether the records' store is another than the local journal."""
         return self.recorder.kind != "sqlite"
+
+    @property
+    def needs_keeper(self) -> bool:
+        """Whether somebody must look after the journal: forward what it holds, or delete what is too old."""
+        return self.is_forwarded or self.recorder.retention_days > 0
+
+    def without_store_credentials(self) -> Self:
+        """The same, for those who have no business with the records' store."""
+        return self.model_copy(update={"recorder": self.recorder.model_copy(update={"password": None})})
+
+    def without_provider_keys(self) -> Self:
+        """The same, for those who have no business with the providers."""
+        bare: dict[str, object] = {"api_key": None, "extra_headers": {}}
+        return self.model_copy(update={"providers": tuple(one.model_copy(update=bare) for one in self.providers)})
 
     def socket(self, index: int) -> Path:
         """The Unix socket of worker `index`, counted from 0."""

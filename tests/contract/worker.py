@@ -108,6 +108,7 @@ async def serving(
         end_timeout=end_timeout,
         inflight_bytes=inflight_bytes,
         pending=lambda: journal.pending_bytes,
+        is_full=lambda: False,
     )
     server, servicer = await _listening(processor, f"unix:{folder}/s")
     try:

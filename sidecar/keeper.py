@@ -1,0 +1,99 @@
+"""The journal's keeper, a process of its own: what is remote or slow never meets a request.
+
+python -m sidecar.keeper     with a `KeeperAssignment` on standard input, which stays open for as long as the parent lives
+
+    main thread: beats, hears the order to stop     forwarder: journal ─▶ store     retention: deletes what is too old
+"""
+
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import structlog
+
+from sidecar import logs
+from sidecar.assignment import BEAT, TIME, KeeperAssignment
+from sidecar.recorder.batches import Store
+from sidecar.recorder.forwarder import Bounds, Forwarder
+from sidecar.recorder.retention import keep
+from sidecar.settings import Settings
+from sidecar.telemetry import metrics
+
+log = structlog.get_logger()
+
+_WAY_OUT = 1.0  # seconds that are kept for the way out
+_LAST = 5.0  # seconds at most for what is there when told to stop
+_NICE = 5  # requests go first
+
+
+def main() -> None:
+    """Do what standard input says, until told to stop or the parent is gone."""
+    assignment: KeeperAssignment = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent, through a pipe
+    logs.configure()
+    structlog.contextvars.bind_contextvars(worker="keeper")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to hear
+    os.nice(_NICE)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threads = [threading.Thread(target=one, daemon=True) for one in _work(assignment.settings, stop)]
+    for thread in threads:
+        thread.start()
+    until = _until_told(assignment.ready, stop)
+    stop.set()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        os._exit(0)  # what hangs at a store is done again by the next; nothing is lost by leaving it
+
+
+def _work(settings: Settings, stop: threading.Event) -> list[Callable[[], None]]:
+    work: list[Callable[[], None]] = [partial(keep, settings, stop, time.time)]
+    return [_forwarder(settings, stop).run, *work] if settings.is_forwarded else work
+
+
+def _forwarder(settings: Settings, stop: threading.Event) -> Forwarder:
+    recorder = settings.recorder
+    return Forwarder(
+        settings.database,
+        store=partial(_store, settings),
+        bounds=Bounds(journal=recorder.max_journal_bytes, drops=recorder.when_full == "drop_oldest"),
+        gauges=metrics.FORWARDING,
+        now=time.time,
+        pause=stop.wait,
+    )
+
+
+def _store(settings: Settings) -> Store:
+    # Slow to import, and only one of them is used.
+    if settings.recorder.kind == "service":
+        from sidecar.recorder.remote import RemoteStore  # noqa: PLC0415
+
+        return RemoteStore(settings.recorder)
+    from sidecar.recorder.postgres import PostgresStore, migrate  # noqa: PLC0415
+
+    migrate(settings.recorder)
+    return PostgresStore(settings.recorder)
+
+
+def _until_told(ready: int, stop: threading.Event) -> float:
+    """Say that it lives until told to stop, or the parent is gone; return until when it may take (monotonic time)."""
+    os.set_blocking(ready, False)
+    while not stop.is_set():
+        with suppress(OSError):  # nobody listens, or he has not for hours
+            os.write(ready, b"\n")
+        if select.select([sys.stdin], [], [], BEAT)[0]:
+            said = os.read(sys.stdin.fileno(), 64)
+            seconds = float(said) if said else TIME
+            return time.monotonic() + min(_LAST, seconds - _WAY_OUT)
+    return time.monotonic() + _LAST
+
+
+if __name__ == "__main__":
+    main()
