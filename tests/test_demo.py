@@ -114,10 +114,10 @@ def test_tree_of_the_demo_is_what_the_receiver_got(tmp_path: Path) -> None:
         **dict.fromkeys(ALWAYS, 4),
         "router provider-openai egress": 3,
         "Intercept.ProcessRequest.Upstream": 3,
-        "Intercept.ProcessRequest.RecordPromptUsage": 3,
-        "Intercept.ProcessRequest.RecordTokenUsage": 3,
-        "Intercept.ProcessRequest.RecordModelThought": 2,
-        "Intercept.ProcessRequest.RecordToolUsage": 1,
+        "Intercept.RecordPromptUsage": 3,
+        "Intercept.RecordTokenUsage": 3,
+        "Intercept.RecordModelThought": 2,
+        "Intercept.RecordToolUsage": 1,
     }
 
 

@@ -22,10 +22,10 @@ from sidecar.telemetry.attributes import SERVER_ERROR, Attributes, Value
 Recording = Prompt | Tokens | Tool | Thought
 RECORDINGS: Mapping[type, str] = MappingProxyType(
     {
-        Prompt: "Intercept.ProcessRequest.RecordPromptUsage",
-        Tokens: "Intercept.ProcessRequest.RecordTokenUsage",
-        Tool: "Intercept.ProcessRequest.RecordToolUsage",
-        Thought: "Intercept.ProcessRequest.RecordModelThought",
+        Prompt: "Intercept.RecordPromptUsage",
+        Tokens: "Intercept.RecordTokenUsage",
+        Tool: "Intercept.RecordToolUsage",
+        Thought: "Intercept.RecordModelThought",
     }
 )
 # A response may hold any number of tool calls, and the event loop waits while spans are made (50 µs each).

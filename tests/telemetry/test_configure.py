@@ -41,10 +41,10 @@ TREE = {
         "CLIENT",
         {**COMMON, **REQUEST, **ANSWER},
     ),
-    "Intercept.ProcessRequest.RecordPromptUsage": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),
-    "Intercept.ProcessRequest.RecordTokenUsage": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),
-    "Intercept.ProcessRequest.RecordToolUsage": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),
-    "Intercept.ProcessRequest.RecordModelThought": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),
+    "Intercept.RecordPromptUsage": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),
+    "Intercept.RecordTokenUsage": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),
+    "Intercept.RecordToolUsage": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),
+    "Intercept.RecordModelThought": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),
     "Intercept.RecordInterceptionEnded": ("Intercept", 4000, 4500, "INTERNAL", COMMON),
 }
 

@@ -70,10 +70,10 @@ def test_the_tree_hangs_under_the_callers_span() -> None:
         "Intercept.RecordInterception": "Intercept",
         "Intercept.ProcessRequest": "Intercept",
         "Intercept.ProcessRequest.Upstream": "Intercept.ProcessRequest",
-        "Intercept.ProcessRequest.RecordPromptUsage": "Intercept.ProcessRequest",
-        "Intercept.ProcessRequest.RecordTokenUsage": "Intercept.ProcessRequest",
-        "Intercept.ProcessRequest.RecordToolUsage": "Intercept.ProcessRequest",
-        "Intercept.ProcessRequest.RecordModelThought": "Intercept.ProcessRequest",
+        "Intercept.RecordPromptUsage": "Intercept.ProcessRequest",
+        "Intercept.RecordTokenUsage": "Intercept.ProcessRequest",
+        "Intercept.RecordToolUsage": "Intercept.ProcessRequest",
+        "Intercept.RecordModelThought": "Intercept.ProcessRequest",
         "Intercept.RecordInterceptionEnded": "Intercept",
     }
 
@@ -86,10 +86,10 @@ def test_spans_have_the_times_of_their_records_to_the_nanosecond() -> None:
         "Intercept.RecordInterception": (250_000_000, 500_000_000),
         "Intercept.ProcessRequest": (500_000_000, 4_000_000_000),
         "Intercept.ProcessRequest.Upstream": (750_000_000, 4_000_000_000),
-        "Intercept.ProcessRequest.RecordPromptUsage": (4_000_000_000, 4_500_000_000),
-        "Intercept.ProcessRequest.RecordTokenUsage": (4_000_000_000, 4_500_000_000),
-        "Intercept.ProcessRequest.RecordToolUsage": (4_000_000_000, 4_500_000_000),
-        "Intercept.ProcessRequest.RecordModelThought": (4_000_000_000, 4_500_000_000),
+        "Intercept.RecordPromptUsage": (4_000_000_000, 4_500_000_000),
+        "Intercept.RecordTokenUsage": (4_000_000_000, 4_500_000_000),
+        "Intercept.RecordToolUsage": (4_000_000_000, 4_500_000_000),
+        "Intercept.RecordModelThought": (4_000_000_000, 4_500_000_000),
         "Intercept.RecordInterceptionEnded": (4_000_000_000, 4_500_000_000),
     }
 

@@ -26,7 +26,7 @@ RECORDED = Node(name="Intercept.RecordInterception", start=T + 0.25, end=T + 0.5
 
 
 def recording(name: str) -> Node:
-    return Node(name=f"Intercept.ProcessRequest.{name}", start=T + 4, end=T + 4.5, attributes=COMMON)
+    return Node(name=f"Intercept.{name}", start=T + 4, end=T + 4.5, attributes=COMMON)
 
 
 def test_a_completed_interception_is_one_whole_tree() -> None:
@@ -150,7 +150,7 @@ def test_a_commit_that_was_not_seen_is_an_error_of_its_own_span_alone() -> None:
                 start=T + 0.25,
                 end=T + 4,
                 attributes=COMMON,
-                children=(Node(name="Intercept.ProcessRequest.RecordTokenUsage", start=T + 4, end=T + 4, **late),),
+                children=(Node(name="Intercept.RecordTokenUsage", start=T + 4, end=T + 4, **late),),
             ),
             Node(name="Intercept.RecordInterceptionEnded", start=T + 4, end=T + 4, **late),
         ),
