@@ -23,6 +23,7 @@ from sidecar.core.records import Forwarded, Passed, Prompt, Record, Started, Tho
 from sidecar.recorder.connection import check, unavailable
 from sidecar.recorder.rows import Row, Stored, row
 from sidecar.recorder.transaction import UNFIT
+from sidecar.recorder.watch import NO_WATCH, Watch
 from sidecar.recorder.writer import GaveUp, Writer
 
 log = structlog.get_logger()
@@ -48,12 +49,21 @@ class Submission:
 class Journal:
     """Where one worker's records become durable. `submit` belongs to the event loop, the rest to whoever owns it."""
 
-    def __init__(self, database: Path, *, worker: str, new_id: Callable[[], str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Path,
+        *,
+        worker: str,
+        new_id: Callable[[], str],
+        now: Callable[[], float],
+        watch: Watch = NO_WATCH,
+    ) -> None:
         """`worker` owns the rows. `new_id` is called on the loop; `now` (seconds since the epoch) on the thread too."""
         self._database = database
         self._worker = worker
         self._new_id = new_id
         self._now = now
+        self._watch = watch
         self._queue: SimpleQueue[Submission | None] = SimpleQueue()
         self._batch: list[Submission] = []
         # Each has one writer: the loop, the thread.
@@ -70,7 +80,7 @@ class Journal:
         """
         check(self._database)
         try:
-            self._writer = Writer(self._database)
+            self._writer = Writer(self._database, self._watch)
         except sqlite3.Error as error:
             raise unavailable(self._database, error) from error
         self._loop = loop
@@ -167,6 +177,8 @@ class Journal:
         whole = [one.durable for one in batch if lost.isdisjoint(id(record) for record, _ in one.records)]
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_acknowledge, whole, at)
+        if unfit:
+            self._watch.unfit(len(unfit))
         for record in unfit:
             log.error("record left out, no row can hold it", type=type(record).__name__, interception=_owner(record))
 

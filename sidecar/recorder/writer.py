@@ -1,6 +1,7 @@
 """The journal's file under one writer's hand, which does not let go of a record because the disk is in trouble."""
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ import structlog
 from sidecar.recorder.connection import connect
 from sidecar.recorder.rows import Row, Stored
 from sidecar.recorder.transaction import TROUBLE, commit
+from sidecar.recorder.watch import NO_WATCH, Watch
 
 log = structlog.get_logger()
 
@@ -24,19 +26,20 @@ class GaveUp(Exception):
 class Writer:
     """Used by one thread at a time."""
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, watch: Watch = NO_WATCH) -> None:
         """Raises `sqlite3.Error` when the file cannot be opened."""
         self.commits = 0
         self._database = database
         self._connection = connect(database)
         self._stalled = False
+        self._watch = watch
 
     def keep(self, rows: Sequence[Row], stop: threading.Event) -> list[Stored]:
         """Writes the rows durably, however long it takes; returns the records that no database could hold.
 
         Raises `GaveUp` when `stop` is set while they cannot be written.
         """
-        pause = FIRST_PAUSE
+        pause, begun = FIRST_PAUSE, time.monotonic()
         while True:
             try:
                 rejected = commit(self._connection, rows)
@@ -48,6 +51,7 @@ class Writer:
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 self.commits += 1
+                self._watch.committed(time.monotonic() - begun)
                 self._over()
                 return rejected
 
@@ -59,6 +63,7 @@ class Writer:
     def _trouble(self, error: BaseException, rows: int) -> None:
         if not self._stalled:
             self._stalled = True
+            self._watch.stalled()
             log.warning("journal stalled, records are kept and tried again", reason=_name(error), records=rows)
 
     def _over(self) -> None:

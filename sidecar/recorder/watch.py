@@ -1,0 +1,34 @@
+"""What a journal tells of itself, to whoever counts; and the null object for when nobody does."""
+
+from typing import Protocol
+
+
+class Watch(Protocol):
+    """Called on the journal's thread. None of these raises or waits for anything."""
+
+    def committed(self, seconds: float) -> None:
+        """A batch is durable, so long after the first try."""
+
+    def stalled(self) -> None:
+        """The file cannot be written; it is tried again until it can."""
+
+    def unfit(self, records: int) -> None:
+        """So many were left out, because no database could hold them."""
+
+
+class NoWatch:
+    """Nobody counts."""
+
+    __slots__ = ()
+
+    def committed(self, seconds: float) -> None:
+        """Nothing."""
+
+    def stalled(self) -> None:
+        """Nothing."""
+
+    def unfit(self, records: int) -> None:
+        """Nothing."""
+
+
+NO_WATCH = NoWatch()
