@@ -297,3 +297,46 @@ def test_the_bare_defaults_know_neither_file_nor_environment(monkeypatch: pytest
     assert (settings.workers, settings.listen) == (1, "127.0.0.1:10000")
     assert (settings.providers[0].api_key, settings.providers[0].ca_file) == (None, None)
     assert settings.socket(0) == Path(".aibridge/run/worker-0.sock")
+
+
+def test_a_database_s_password_is_kept_apart_from_its_url(nowhere: Path) -> None:
+    """The URL is shown and logged; the journal lies beside the runtime directory unless it is told where."""
+    file = nowhere / "some.toml"
+    file.write_text('[recorder]\nurl = "postgresql://u:p%40ss@h:5432/d?sslmode=require"\n', "utf-8")
+    settings = load(file)
+    assert settings.recorder.url == "postgresql://u@h:5432/d?sslmode=require"
+    assert settings.recorder.password == SecretStr("p@ss")
+    assert "p@ss" not in repr(settings)
+    assert settings.recorder.kind == "postgresql"
+    assert settings.database == nowhere / ".aibridge/journal.db"
+    assert (settings.is_forwarded, settings.needs_keeper) == (True, True)
+    assert settings.without_store_credentials().recorder.password is None
+
+
+def test_a_password_may_come_by_itself(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the file with the URL need not be secret."""
+    monkeypatch.setenv("AIBRIDGE_RECORDER__URL", "postgresql://u@h/d")
+    monkeypatch.setenv("AIBRIDGE_RECORDER__PASSWORD", "pass")
+    monkeypatch.setenv("AIBRIDGE_RECORDER__JOURNAL", "there.db")
+    settings = load(None)
+    assert settings.recorder.password == SecretStr("pass")
+    assert settings.database == nowhere / "there.db"
+
+
+def test_a_keeper_knows_no_provider_s_key() -> None:
+    settings = Settings(providers=(Provider(api_key=SecretStr("sk-1"), extra_headers={"x-key": "sk-2"}),))
+    assert settings.without_provider_keys().providers == (Provider(),)
+    assert not settings.needs_keeper
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("sqlite:///a.db", "sqlite"),
+        ("postgresql:///d?host=/run/postgresql", "postgresql"),
+        ("grpc://localhost:9470", "service"),
+        ("grpcs://records.example:443", "service"),
+    ],
+)
+def test_a_store_is_known_by_its_scheme(url: str, kind: str) -> None:
+    assert Recorder(url=url).kind == kind

@@ -6,12 +6,13 @@ from sidecar.core.errors import BadSetting
 from sidecar.settings import load
 
 KEY = "sk-secret-0123456789"
-TOP = "listen, admin, runtime_dir, workers, verdict, envoy, identity, providers, recorder, telemetry, limits"
+TOP = "listen, admin, runtime_dir, workers, verdict, envoy, identity, providers, recorder, telemetry, limits, service"
 PROVIDER = (
     "name, type, base_url, ca_file, api_key, api_key_file, auth_header, byok, send_actor_headers, pass_cookies, "
     "allow_http, extra_headers, max_retries, retry_on"
 )
 ADDRESS = "allowed: host:port, the host an IP address (IPv6 in brackets) or localhost, the port 1 to 65535"
+ANOTHER = "allowed: another address than listen's and admin's"
 LOOPBACK = "allowed: host:port on loopback, e.g. 127.0.0.1:9901"
 URL = "allowed: http://host/path or https://host/path, without user, query, fragment or escapes"
 HEADER = "allowed: a header name: letters, digits and !#$%&'*+-.^_`|~"
@@ -21,6 +22,16 @@ VALUE = "allowed: a header value of printable ASCII characters"
 NAME = "allowed: lower-case letters and digits, single dashes inside, e.g. openai-eu"
 KEYS = "allowed: a key of visible ASCII characters, with neither blanks nor line ends around it"
 STORE = "allowed: sqlite:///PATH, e.g. sqlite:///aibridge.db or sqlite:////var/lib/aibridge/records.db"
+ANY_STORE = "allowed: sqlite:///PATH, postgresql://USER@HOST/DATABASE, grpc://HOST:PORT or grpcs://HOST:PORT"
+DATABASE = (
+    "allowed: postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=\u2026, the password there or in recorder.password"
+)
+SERVICE = "allowed: grpc://HOST:PORT or grpcs://HOST:PORT"
+PLAIN_SERVICE = "allowed: grpcs://HOST:PORT, or grpc:// to loopback: records hold prompts"
+PLAIN_LISTEN = "allowed: an address on loopback; others need cert_file and key_file"
+RECORDER = (
+    "url, password, journal, max_journal_bytes, when_full, on_worker_loss, retention_days, ca_file, cert_file, key_file"
+)
 OTLP = 'allowed: "" (off), http://host:port or https://host:port, without user, query or fragment'
 VERDICT = "allowed: 1 to 128 letters, digits, dots, dashes and underscores"
 PLAIN_HTTP = "allowed: https, or http to loopback; allow_http = true sends keys over plain HTTP all the same"
@@ -55,7 +66,7 @@ def refusal(text: str) -> str:
         (
             "AIBRIDGE_RECORDER__URI",
             KEY,
-            "recorder.uri = ***: no such setting; allowed: url, journal",
+            f"recorder.uri = ***: no such setting; allowed: {RECORDER}",
         ),
         (
             "AIBRIDGE_RECORDER_URL",
@@ -93,6 +104,8 @@ def test_a_wrong_variable_is_named(name: str, value: str, line: str, monkeypatch
         ('admin = "0.0.0.0:80"', f'admin = "0.0.0.0:80": {LOOPBACK}'),
         ('admin = "localhost:10000"', 'admin = "localhost:10000": allowed: another address than listen\'s'),
         ('telemetry.metrics = "0.0.0.0:80"', f'telemetry.metrics = "0.0.0.0:80": {LOOPBACK}'),
+        ('telemetry.metrics = "localhost:10000"', f'telemetry.metrics = "localhost:10000": {ANOTHER}'),
+        ('telemetry.metrics = "127.0.0.1:9901"', f'telemetry.metrics = "127.0.0.1:9901": {ANOTHER}'),
         ("workers = 0", "workers = 0: allowed: greater than or equal to 1"),
         ("workers = 65", "workers = 65: allowed: less than or equal to 64"),
         ("workers = 1.5", "workers = 1.5: allowed: a valid integer, got a number with a fractional part"),
@@ -153,12 +166,23 @@ def test_a_wrong_variable_is_named(name: str, value: str, line: str, monkeypatch
         ('[[providers]]\nretry_on = "429"', "providers[0].retry_on = ***: allowed: a list"),
         ('[[providers]]\nretry_on = ["429", "6xx"]', f'providers[0].retry_on[1] = "6xx": {RETRY}'),
         ("[[providers]]\nretry_on = [200]", f"providers[0].retry_on[0] = 200: {RETRY}"),
-        (
-            f'recorder.url = "postgresql://u:{KEY}@h/db"',
-            'recorder.url = "postgresql://***@h/db": postgresql:// is not available yet; allowed: sqlite:///PATH',
-        ),
-        ('recorder.url = "grpcs://h"', 'recorder.url = "grpcs://h": grpcs:// is not available yet; allowed: sqlite:///PATH'),
-        ('recorder.url = "mysql:///x"', f'recorder.url = "mysql:///x": {STORE}'),
+        (f'recorder.url = "postgresql://u:{KEY}@h"', f'recorder.url = "postgresql://***@h": {DATABASE}'),
+        (f'recorder.url = "postgresql://u:x/{KEY}@h/d"', f'recorder.url = "postgresql://***@h/d": {DATABASE}'),
+        (f'recorder.url = "postgresql://u:x@{KEY}@h/d"', f'recorder.url = "postgresql://***@h/d": {DATABASE}'),
+        (f'recorder.url = "postgresql://h/d?password={KEY}"', f'recorder.url = "postgresql://h/d?***": {DATABASE}'),
+        (f'recorder.url = "postgresql://h/d#{KEY}"', f'recorder.url = "postgresql://h/d?***": {DATABASE}'),
+        (f'recorder.url = "postgresql://{KEY}@h:x/d"', f'recorder.url = "postgresql://***@h:x/d": {DATABASE}'),
+        ("recorder.password = 1", "recorder.password = ***: allowed: a string"),
+        ('recorder.url = "grpcs://h"', f'recorder.url = "grpcs://h": {SERVICE}'),
+        ('recorder.url = "grpcs://h:1/x"', f'recorder.url = "grpcs://h:1/x": {SERVICE}'),
+        ('recorder.url = "grpc://10.0.0.1:1"', f'recorder.url = "grpc://10.0.0.1:1": {PLAIN_SERVICE}'),
+        ('recorder.cert_file = "pyproject"', f'recorder.cert_file = "pyproject": {FILE}'),
+        ("recorder.max_journal_bytes = 1", "recorder.max_journal_bytes = 1: allowed: greater than or equal to 1048576"),
+        ('recorder.when_full = "wait"', "recorder.when_full = \"wait\": allowed: 'refuse' or 'drop_oldest'"),
+        ('recorder.on_worker_loss = "x"', "recorder.on_worker_loss = \"x\": allowed: 'deliver' or 'cut'"),
+        ("recorder.retention_days = -1", "recorder.retention_days = -1: allowed: greater than or equal to 0"),
+        ('service.listen = "0.0.0.0:9470"', f'service.listen = "0.0.0.0:9470": {PLAIN_LISTEN}'),
+        ('recorder.url = "mysql:///x"', f'recorder.url = "mysql:///x": {ANY_STORE}'),
         ('recorder.url = "sqlite://x"', f'recorder.url = "sqlite://x": {STORE}'),
         ('recorder.url = "sqlite:///"', f'recorder.url = "sqlite:///": {STORE}'),
         ('recorder.url = "sqlite:///:memory:"', f'recorder.url = "sqlite:///:memory:": {STORE}'),
