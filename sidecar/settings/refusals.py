@@ -40,7 +40,7 @@ def _line(details: ErrorDetails) -> str:
     place, context = details["loc"], details.get("ctx", {})
     value = details["input"]
     if context.get("key"):
-        place, value = (*place, context["key"]), context["value"]
+        place, value = (*place, *context["key"].split(".")), context["value"]
     unread = details["type"] in {"extra_forbidden", "tuple_type"}  # who knows what stands there
     secret = unread or not _SECRET.isdisjoint(place)
     return line(_dotted(place), SecretStr("") if secret else value, _verdict(details, context))
