@@ -2,6 +2,7 @@
 
 ext_proc fails open and RBAC closed: a request passes only with the sidecar's verdict, a response that is already on
 its way outlives the sidecar. (ext_proc's own way to fail closed forwards a request when the sidecar hangs up politely.)
+With `recorder.on_worker_loss = "cut"` both fail closed: what the sidecar has not seen to its end is cut.
 """
 
 import json
@@ -89,7 +90,7 @@ def filters(settings: Settings) -> Iterator[HttpFilter]:
     yield http_filter("header_mutation", _no_health_headers())
     yield http_filter("health_check", _health())
     yield http_filter("set_filter_state", _path())
-    yield http_filter("ext_proc", _ext_proc())
+    yield http_filter("ext_proc", _ext_proc(settings))
     yield http_filter("rbac", _verdict(settings.verdict))
     yield http_filter("router", Router(suppress_envoy_headers=True))
 
@@ -120,10 +121,10 @@ def _path() -> SetFilterState:
     )
 
 
-def _ext_proc() -> ExternalProcessor:
+def _ext_proc(settings: Settings) -> ExternalProcessor:
     return ExternalProcessor(
         grpc_service=_workers(),
-        failure_mode_allow=True,
+        failure_mode_allow=settings.recorder.on_worker_loss == "deliver",
         message_timeout=seconds(5),  # also the longest that a hanging worker can hold a stream up
         processing_mode=_FULL,
         allow_mode_override=True,

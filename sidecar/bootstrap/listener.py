@@ -77,5 +77,5 @@ def _connection_manager(settings: Settings) -> HttpConnectionManager:
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST,
-        local_reply_config=local_replies(),
+        local_reply_config=local_replies(settings),
     )

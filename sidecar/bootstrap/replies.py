@@ -12,7 +12,9 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     ResponseMapper,
 )
 
+from sidecar.bootstrap.filters import NAMESPACE
 from sidecar.bootstrap.messages import packed
+from sidecar.settings import Settings
 
 # The prefix of `details` in the sidecar's immediate responses, which are local replies to Envoy, too.
 OWN_DETAILS = "aibridge_"
@@ -20,11 +22,12 @@ NOT_FOUND = "no such route"
 NO_UPGRADES = "upgrades are not supported; use HTTP requests"
 
 _DETAILS = "response.code_details"
+_NO_VERDICT = "the sidecar gave no verdict on this request"
 # The first that holds decides. None: as it is.
 _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     (f"{_DETAILS}.startsWith('{OWN_DETAILS}') || {_DETAILS} == 'direct_response'", None, None),
     (f"{_DETAILS} == 'upgrade_failed'", 426, NO_UPGRADES),
-    (f"{_DETAILS}.startsWith('rbac_access_denied')", 500, "the sidecar gave no verdict on this request"),
+    (f"{_DETAILS}.startsWith('rbac_access_denied')", 500, _NO_VERDICT),
     (f"{_DETAILS}.startsWith('health_check') && response.code >= 400", None, "not ready"),
     ("response.code == 413", None, "request body too large"),
     ("response.code == 503", None, "the provider could not be reached, or hung up before it answered"),
@@ -33,11 +36,19 @@ _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     ("response.code >= 500", None, "the request could not be served"),
     ("response.code >= 400", None, "bad request"),
 )
+# Where ext_proc fails closed, it refuses before RBAC does: with 504 when the sidecar hangs, 500 else. Once there was a
+# verdict the provider may have answered, and nobody has been told anything yet.
+_FAILED = f"{_DETAILS}.startsWith('ext_proc_error')"
+_CUT: tuple[tuple[str, int | None, str | None], ...] = (
+    (f"{_FAILED} && '{NAMESPACE}' in metadata.filter_metadata", 500, "the response could not be recorded"),
+    (_FAILED, 500, _NO_VERDICT),
+)
 
 
-def local_replies() -> LocalReplyConfig:
+def local_replies(settings: Settings) -> LocalReplyConfig:
     """Every error that Envoy makes, in our form; the sidecar's own refusals as they are."""
-    return LocalReplyConfig(mappers=[_mapper(*reply) for reply in _REPLIES])
+    replies = _REPLIES if settings.recorder.on_worker_loss == "deliver" else (*_CUT, *_REPLIES)
+    return LocalReplyConfig(mappers=[_mapper(*reply) for reply in replies])
 
 
 def body(code: str, message: str) -> str:

@@ -125,6 +125,16 @@ class Interception:
         """How many bytes are kept of the response; 0 while they are few."""
         return self._reading.held
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a record of how it began, and none of how it ended. Of a passthrough there is neither."""
+        return self._started is not None and self.phase is not Phase.DONE
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the response still goes on, read no further."""
+        return self.phase is Phase.RESPONSE and not isinstance(self._reading, Reading)
+
     def give_up(self) -> None:
         """Read the response no further: it failed. What was found before is lost, the end will say `unread`."""
         if self.phase is Phase.RESPONSE:
