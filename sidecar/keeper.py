@@ -1,6 +1,6 @@
 """The journal's keeper, a process of its own: what is remote or slow never meets a request.
 
-python -m sidecar.keeper     with a `KeeperAssignment` on standard input, which stays open for as long as the parent lives
+python -m sidecar.keeper     with a `KeeperAssignment` on standard input, which is open for as long as the parent lives
 
     main thread: beats, hears the order to stop     forwarder: journal ─▶ store     retention: deletes what is too old
 """
@@ -24,47 +24,52 @@ from sidecar.recorder.batches import Store
 from sidecar.recorder.forwarder import Bounds, Forwarder
 from sidecar.recorder.retention import keep
 from sidecar.settings import Settings
-from sidecar.telemetry import metrics
+from sidecar.telemetry import sheets
+from sidecar.telemetry.metrics import Metrics
+from sidecar.telemetry.watches import Forwarding
 
 log = structlog.get_logger()
 
 _WAY_OUT = 1.0  # seconds that are kept for the way out
 _LAST = 5.0  # seconds at most for what is there when told to stop
 _NICE = 5  # requests go first
+KEEPER = "keeper"  # its name among the processes of a bridge
 
 
 def main() -> None:
     """Do what standard input says, until told to stop or the parent is gone."""
     assignment: KeeperAssignment = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent, through a pipe
     logs.configure()
-    structlog.contextvars.bind_contextvars(worker="keeper")
+    structlog.contextvars.bind_contextvars(worker=KEEPER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to hear
     os.nice(_NICE)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threads = [threading.Thread(target=one, daemon=True) for one in _work(assignment.settings, stop)]
+    metrics = sheets.opened(assignment.settings, KEEPER)
+    threads = [threading.Thread(target=one, daemon=True) for one in _work(assignment.settings, metrics, stop)]
     for thread in threads:
         thread.start()
     until = _until_told(assignment.ready, stop)
     stop.set()
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
+    metrics.close()
     if any(thread.is_alive() for thread in threads):
         os._exit(0)  # what hangs at a store is done again by the next; nothing is lost by leaving it
 
 
-def _work(settings: Settings, stop: threading.Event) -> list[Callable[[], None]]:
+def _work(settings: Settings, metrics: Metrics, stop: threading.Event) -> list[Callable[[], None]]:
     work: list[Callable[[], None]] = [partial(keep, settings, stop, time.time)]
-    return [_forwarder(settings, stop).run, *work] if settings.is_forwarded else work
+    return [_forwarder(settings, metrics, stop).run, *work] if settings.is_forwarded else work
 
 
-def _forwarder(settings: Settings, stop: threading.Event) -> Forwarder:
+def _forwarder(settings: Settings, metrics: Metrics, stop: threading.Event) -> Forwarder:
     recorder = settings.recorder
     return Forwarder(
         settings.database,
         store=partial(_store, settings),
         bounds=Bounds(journal=recorder.max_journal_bytes, drops=recorder.when_full == "drop_oldest"),
-        gauges=metrics.FORWARDING,
+        gauges=Forwarding(metrics),
         now=time.time,
         pause=stop.wait,
     )
