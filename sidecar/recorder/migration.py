@@ -1,6 +1,6 @@
 """The journal's file, made and brought to the newest schema.
 
-Nothing else imports Alembic, which takes its time: a start needs it once, a worker never.
+A start needs it once, a worker never: Alembic takes its time.
 """
 
 import fcntl
@@ -10,13 +10,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 
+from sidecar.recorder import revisions
 from sidecar.recorder.connection import connect, unavailable
 
 PATIENCE = 10.0  # seconds that a start waits for another process's transaction
@@ -92,22 +89,17 @@ def _write_ahead(connection: Connection, database: Path) -> None:
 
 
 def _upgrade(connection: Connection, database: Path) -> None:
-    config = Config()
-    config.set_main_option("script_location", "sidecar.recorder:migrations")
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    scripts = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current == scripts.get_current_head():
+    current = revisions.current(connection)
+    if current == revisions.newest():
         return
-    _known(connection, scripts, current, database)
+    _known(connection, current, database)
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-    command.upgrade(config, "head")
+    revisions.upgrade(connection)
     connection.commit()
 
 
-def _known(connection: Connection, scripts: ScriptDirectory, current: str | None, database: Path) -> None:
+def _known(connection: Connection, current: str | None, database: Path) -> None:
     if current is None and inspect(connection).get_table_names():
         raise unavailable(database, "it is another program's database")
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+    if current is not None and not revisions.is_known(current):
         raise unavailable(database, f"its schema {current} is newer than this version of the sidecar")

@@ -1,0 +1,101 @@
+"""How a PostgreSQL is reached, and what may be said of its trouble: nothing that quotes a row or a password."""
+
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from sidecar.core.errors import BadSetting
+from sidecar.recorder.batches import StoreUnavailable
+from sidecar.settings import Recorder
+
+CONNECT: Final = 5  # seconds for each address of a host
+DEFAULTS: Final[dict[str, Any]] = {
+    "application_name": "aibridge",
+    "connect_timeout": CONNECT,
+    # A peer that is gone without a word: noticed after a minute at most while waiting, after 30 s while sending.
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+_READ_ONLY: Final = "25006"
+_FORBIDDEN: Final = "42501"
+_NO_TABLE: Final = "42P01"
+_HINTS: Final = {
+    _READ_ONLY: "it takes no writes: a standby, or set to read only",
+    _FORBIDDEN: "the role lacks a privilege that this takes",
+    _NO_TABLE: "a table is missing; start this version of the sidecar on it with a role that may create tables",
+    "53100": "its disk is full",
+    "55P03": "another transaction holds what this takes",
+    "57014": "it took too long",
+}
+_LINE: Final = 300  # characters
+
+
+class StoreUnfit(StoreUnavailable):
+    """The operator's to mend: trying again changes nothing until somebody has."""
+
+
+def engine(recorder: Recorder) -> Engine:
+    """For reading, migrating and retention. Every use connects anew. Raises `BadSetting`, and no password is in a repr.
+
+    Its errors are SQLAlchemy's, whose text quotes no values; `told` makes one line of them.
+    """
+    parameters = conninfo(recorder)
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(**parameters),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+
+
+def conninfo(recorder: Recorder) -> dict[str, Any]:
+    """What libpq is told: what the URL says goes before what we would choose. Raises `BadSetting`."""
+    try:
+        written = conninfo_to_dict(recorder.url)
+    except psycopg.ProgrammingError:
+        msg = f"recorder.url = {place(recorder)}: expected a URL whose parameters libpq knows"
+        raise BadSetting(msg) from None
+    secret = {"password": recorder.password.get_secret_value()} if recorder.password else {}
+    # Nothing is prepared: a pooler in between (PgBouncer) may give each transaction another session.
+    return {**DEFAULTS, **_certificates(recorder), **written, **secret, "prepare_threshold": None}
+
+
+def place(recorder: Recorder) -> str:
+    """The URL without its parameters, of which some are secrets."""
+    return recorder.url.partition("?")[0]
+
+
+def told(recorder: Recorder, error: Exception) -> StoreUnavailable:
+    """One line for the operator: which store, and why not. To be raised `from None`: its cause may quote values."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    kind = StoreUnfit if state in {_FORBIDDEN, _NO_TABLE} else StoreUnavailable
+    return kind(f"store {place(recorder)}: {_reason(recorder, cause, state)}")
+
+
+def _reason(recorder: Recorder, cause: BaseException | None, state: str | None) -> str:
+    if state:
+        name = f"{type(cause).__name__} ({state})"
+        return f"{_HINTS[state]}: {name}" if state in _HINTS else name
+    # Without a state it is libpq's own word on the connection, which knows no rows.
+    if not isinstance(cause, psycopg.OperationalError):
+        return type(cause).__name__
+    line = "".join(sign if sign.isprintable() else " " for sign in str(cause).strip().partition("\n")[0])
+    if recorder.password and (secret := recorder.password.get_secret_value()):
+        line = line.replace(secret, "***")
+    return line[:_LINE]
+
+
+def _certificates(recorder: Recorder) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if recorder.ca_file:
+        found |= {"sslmode": "verify-full", "sslrootcert": str(recorder.ca_file)}
+    if recorder.cert_file and recorder.key_file:
+        found |= {"sslcert": str(recorder.cert_file), "sslkey": str(recorder.key_file)}
+    return found
