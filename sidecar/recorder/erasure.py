@@ -1,0 +1,92 @@
+"""What retention and a purge delete: interceptions that have ended, with everything that belongs to them.
+
+    Scope ─▶ Erasure.count ─▶ Counts        what would go
+    Scope ─▶ Erasure.erase ─▶ Counts        what went: in small transactions, giving way to the writers after each
+
+What is open stays, whatever its age: its end, and what belongs to it, is still to come. Rows whose interception is not
+there go by their own age.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Protocol
+
+Pause = Callable[[float], bool]  # wait so many seconds; whether to stop
+Progress = Callable[[int], None]  # so many more interceptions are gone
+
+GOAL: Final = 0.05  # seconds that a transaction should last: a writer that meets one waits for it
+GIVING_WAY: Final = 4  # times as long as it lasted nothing is done after it
+BUSY_PAUSE: Final = 0.1  # seconds before another try where somebody else was in the way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which interceptions: those that started `before` then (aware; None: whenever), of this actor (None: anybody)."""
+
+    before: datetime | None = None
+    actor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.before is None and self.actor is None:
+            msg = "a scope of everything"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Rows by table, those with none left out; `left`: interceptions of the scope that are open, and stay."""
+
+    rows: Mapping[str, int] = field(default_factory=Counter)
+    left: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(rows=Counter(self.rows) + Counter(other.rows), left=self.left + other.left)
+
+
+class Erasure(Protocol):
+    """One store's. Used by one thread; its methods raise `JournalUnavailable` or `StoreUnavailable`.
+
+    Somebody else's lock is no reason: they give way and try again, until `pause` says to stop; what is done is done.
+    """
+
+    def count(self, scope: Scope) -> Counts:
+        """What would go, and changes nothing."""
+
+    def erase(self, scope: Scope, pause: Pause, progress: Progress = ...) -> Counts:
+        """Delete it; returns what went."""
+
+    def settle(self, pause: Pause, *, rewrite: bool = False) -> str:
+        """See to it that no deleted text stays in the store's files; returns what is to be told, empty if nothing.
+
+        `rewrite`: even where that keeps writers waiting.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+def nobody(_interceptions: int) -> None:
+    """The progress that nobody watches."""
+
+
+class Pace:
+    """How many interceptions a transaction may take: as many as fit into `GOAL`, and `most` at most."""
+
+    def __init__(self, most: int, pause: Pause) -> None:
+        self._most = most
+        self._pause = pause
+        self.size = most
+        self.stopped = False
+
+    def give_way(self, began: float, ended: float) -> None:
+        """After a transaction between these two readings of a clock, in seconds."""
+        took = ended - began
+        self.size = max(1, min(self._most, 2 * self.size, int(self.size * GOAL / max(took, 1e-6))))
+        self.stopped = self._pause(GIVING_WAY * took)
+
+    def try_again(self) -> bool:
+        """After somebody else was in the way: whether to."""
+        self.stopped = self._pause(BUSY_PAUSE)
+        return not self.stopped
