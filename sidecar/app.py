@@ -10,7 +10,9 @@ import pickle
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
 
 import structlog
 import uvloop
@@ -27,12 +29,15 @@ from sidecar.recorder.room import Room
 from sidecar.server import SERVICE, Processor
 from sidecar.settings import Settings
 from sidecar.telemetry.configure import configure
+from sidecar.telemetry.metrics import Metric, Metrics
+from sidecar.telemetry.sheets import CLOSING, opened
+from sidecar.telemetry.watches import Journaling
 
 log = structlog.get_logger()
 
 GRACE = 10.0  # seconds that streams under way have to end, once told to stop
 _TRACES = 1.0  # seconds for the last spans
-LAST = LAST_TRY + _TRACES + 0.5  # seconds for what follows the journal's last commits, and the way out
+LAST = LAST_TRY + _TRACES + CLOSING + 0.5  # seconds for what follows the journal's last commits, and the way out
 _OVERHEAD = 1_048_576  # bytes of a message beside the body: headers, attributes, framing
 _LARGEST_CHUNK = 8_388_608  # bytes; of a response Envoy sends what its buffers hold at once, seen up to 2 MiB
 
@@ -51,10 +56,16 @@ def main() -> None:
 
 
 async def _serve(assignment: Assignment) -> None:
+    with closing(opened(assignment.settings, assignment.socket.stem)) as metrics:
+        await _work(assignment, metrics)
+
+
+async def _work(assignment: Assignment, metrics: Metrics) -> None:
     settings, loop = assignment.settings, asyncio.get_running_loop()
     stop = Stop(loop)
     ids = Ids(time.time)
-    journal = Journal(settings.database, worker=assignment.worker, new_id=ids, now=time.time)
+    watch = Journaling(metrics)
+    journal = Journal(settings.database, worker=assignment.worker, new_id=ids, now=time.time, watch=watch)
     journal.open(loop)
     room = _room(settings)
     traces = configure(settings, assignment.worker)
@@ -73,11 +84,13 @@ async def _serve(assignment: Assignment) -> None:
         pending=lambda: journal.pending_bytes,
         is_full=lambda: room is not None and room.is_full,
         cuts=settings.recorder.on_worker_loss == "cut",
+        metrics=metrics,
     )
     heart = asyncio.create_task(pulse.beat())
     server, servicer = await _listen(processor, assignment)
     gc.freeze()  # what is here now stays: no collection need look at it again
-    beats = asyncio.create_task(_beat(assignment.ready, room))
+    measure = partial(_measure, metrics, journal, processor)
+    beats = asyncio.create_task(_beat(assignment.ready, room, measure))
     await stop.told.wait()
     await _drain(server, servicer, processor, min(GRACE, stop.left() - LAST))
     heart.cancel()
@@ -88,15 +101,23 @@ async def _serve(assignment: Assignment) -> None:
     traces.close(_TRACES)
 
 
-async def _beat(ready: int, room: Room | None) -> None:
+async def _beat(ready: int, room: Room | None, measure: Callable[[], None]) -> None:
     """Say that it serves, and go on saying so: whoever hears nothing knows that this loop stands still."""
     os.set_blocking(ready, False)
     while True:
         with suppress(OSError):  # nobody listens, or he has not for hours
             os.write(ready, b"\n")
+        measure()
         if room is not None:
             await asyncio.to_thread(room.look)
         await asyncio.sleep(BEAT)
+
+
+def _measure(metrics: Metrics, journal: Journal, processor: Processor) -> None:
+    metrics.set(Metric.JOURNAL_PENDING_RECORDS, journal.pending)
+    metrics.set(Metric.JOURNAL_PENDING_BYTES, journal.pending_bytes)
+    metrics.set(Metric.OPEN_STREAMS, processor.streams)
+    metrics.set(Metric.HELD_BYTES, processor.held)
 
 
 def _room(settings: Settings) -> Room | None:

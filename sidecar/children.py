@@ -22,6 +22,7 @@ from sidecar.admin import Envoy
 from sidecar.assignment import TIME, Assignment, KeeperAssignment
 from sidecar.core.errors import SidecarError
 from sidecar.settings import Settings, bare_environment
+from sidecar.telemetry import sheets
 
 log = structlog.get_logger()
 
@@ -221,6 +222,7 @@ class Worker(Servant):
     @override
     async def _ended(self) -> None:
         await super()._ended()
+        sheets.forget(self._settings, self._settings.socket(self._index).stem)
         await self._end_lost(self._worker)
 
 
@@ -234,6 +236,11 @@ class Keeper(Servant):
     @override
     def _assignment(self, ready: int) -> KeeperAssignment:
         return KeeperAssignment(settings=self._settings, ready=ready)
+
+    @override
+    async def _ended(self) -> None:
+        await super()._ended()
+        sheets.forget(self._settings, self.name)
 
 
 class EnvoyChild(Child):

@@ -28,6 +28,7 @@ from sidecar.core.refusals import INTERNAL, OVERLOADED
 from sidecar.core.replies import Step, Wait
 from sidecar.core.requests import TooLarge
 from sidecar.pulse import STALL, Pulse
+from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics
 from sidecar.telemetry.traces import NoTraces, Trace, Traces
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ class Processor:
     kept: int = 0  # bytes of responses, until these end
     streams: int = 0  # open ones
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while there is none
+    metrics: Metrics = field(default_factory=NoMetrics)
     cuts: bool = False  # what is not recorded is cut; else it is delivered
     let_go: int = 0  # responses whose records were not yet safe
     cut: int = 0  # responses, rather than that
@@ -263,10 +265,12 @@ class Stream:
         elif not await self._safe(step.records, self._shared.end_timeout):
             if self._shared.cuts:
                 self._shared.cut += 1
+                self._shared.metrics.add(Metric.RESPONSES_CUT_TOTAL)
                 log.warning("response cut before its records were safe", interception=interception.id)
                 msg = "the records are not safe"
                 raise Unrecorded(msg)
             self._shared.let_go += 1
+            self._shared.metrics.add(Metric.RESPONSES_LET_GO_TOTAL)
             log.warning("response let go before its records were safe", interception=interception.id)
 
     def _encoded(self, step: Step) -> Sequence[bytes]:

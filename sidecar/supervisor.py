@@ -27,6 +27,8 @@ from sidecar.recorder.migration import migrate
 from sidecar.recorder.owners import owning
 from sidecar.recorder.recovery import PATIENCE, abandoned, end_lost
 from sidecar.settings import Settings
+from sidecar.telemetry import sheets
+from sidecar.telemetry.scrapes import Scrapes
 
 log = structlog.get_logger()
 
@@ -70,6 +72,7 @@ class Bridge:
         self._keepers: list[Keeper] = []  # one, or none
         self._envoy = Envoy(settings)
         self._front = [] if binary is None else [EnvoyChild(settings, binary, self._envoy)]
+        self._scrapes = Scrapes(settings)
         self._told = asyncio.Event()
         self._told_at = 0.0  # loop time
         self._hurry = asyncio.Event()
@@ -79,6 +82,7 @@ class Bridge:
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, self._tell)
         _warn_of_missing_keys(self._settings)
+        sheets.empty(self._settings)
         database = self._settings.database
         await asyncio.to_thread(migrate, database)
         with owning(database, self._owner) as lock:
@@ -110,6 +114,7 @@ class Bridge:
         await asyncio.gather(*(child.start() for child in (*self._workers, *self._keepers)))
         for child in self._front:
             await child.start()
+        await self._scrapes.open()  # after Envoy: traffic matters more, should both want one port
         if not self._told.is_set():
             log.info(
                 "ready", listen=self._settings.listen, workers=len(self._workers), records=self._settings.recorder.url
@@ -130,6 +135,7 @@ class Bridge:
         left = until - asyncio.get_running_loop().time()
         await self._end_lost(*self._names, patience=min(PATIENCE, max(BUSY, left)))
         await asyncio.gather(*(child.stop(until) for child in self._keepers))  # last: it forwards what is there now
+        self._scrapes.close()
 
     async def _drain(self) -> None:
         with suppress(TimeoutError):

@@ -21,6 +21,7 @@ class Metric(Enum):
     """All there are: kind, help with the unit, and the buckets' upper bounds. Over all processes they are added up."""
 
     RESPONSES_LET_GO_TOTAL = "counter", "Responses that clients got to their end before their records were durable."
+    RESPONSES_CUT_TOTAL = "counter", "Responses that were cut before their end, rather than let go unrecorded."
     JOURNAL_PENDING_RECORDS = "gauge", "Records that are not yet durable."
     JOURNAL_PENDING_BYTES = "gauge", "Memory, in bytes, of records that are not yet durable."
     JOURNAL_COMMITS_TOTAL = "counter", "Transactions that made records durable."
@@ -36,7 +37,7 @@ class Metric(Enum):
     FORWARDED_INTERCEPTIONS_TOTAL = "counter", "Interceptions that their store has acknowledged."
     FORWARD_FAILURES_TOTAL = "counter", "Batches that could not be forwarded and were kept for another try."
     JOURNAL_DROPPED_INTERCEPTIONS_TOTAL = "counter", "Interceptions dropped from a full journal, never forwarded."
-    RECORDS_UNFIT_TOTAL = "counter", "Records left out because no database could hold them."
+    RECORDS_UNFIT_TOTAL = "counter", "Records that no database could hold."
     OPEN_STREAMS = "gauge", "Requests under way, each an ext_proc stream."
     HELD_BYTES = "gauge", "Room that request bodies under way take, in bytes."
 

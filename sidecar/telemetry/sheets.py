@@ -32,7 +32,7 @@ _LENGTH = struct.Struct("i")
 _VALUE = struct.Struct("dd")  # value, timestamp
 
 
-def keep(settings: Settings, process: str) -> Metrics:
+def opened(settings: Settings, process: str) -> Metrics:
     """The metrics of the process that has this name, without underscores, in its bridge: one at a time.
 
     It goes on counting where its predecessor ended. Where files cannot be made, a warning and nothing is kept: traffic
