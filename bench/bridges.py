@@ -65,8 +65,8 @@ class Bridge:
     def cost(self) -> Cost:
         """What it has spent since it was started; raises OSError when one of its processes has ended."""
         return Cost(
-            envoy=_seconds(self.envoy),
-            processor=sum(map(_seconds, self.processors)),
+            envoy=seconds(self.envoy),
+            processor=sum(map(seconds, self.processors)),
             messages=_messages(self.settings),
         )
 
@@ -81,9 +81,9 @@ def bridge(name: str, command: tuple[str, ...], folder: Path, provider: str) -> 
     with process(*command, "--config", str(config)) as running:
         settings = load(config)
         _wait(settings, running)
-        tree = tuple(_tree(running.pid))
-        [envoy] = [pid for pid in tree if _name(pid).startswith("envoy")]
-        processors = tuple(pid for pid in tree if pid != envoy)
+        found = tuple(tree(running.pid))
+        [envoy] = [pid for pid in found if _name(pid).startswith("envoy")]
+        processors = tuple(pid for pid in found if pid != envoy)
         yield Bridge(name=name, settings=settings, envoy=envoy, processors=processors)
 
 
@@ -120,19 +120,20 @@ def _ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _tree(pid: int) -> Iterator[int]:
+def tree(pid: int) -> Iterator[int]:
     """A process and those it has started, and so on (proc(5), /proc/pid/task/tid/children)."""
     yield pid
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            yield from _tree(int(child))
+            yield from tree(int(child))
 
 
 def _name(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text()
 
 
-def _seconds(pid: int) -> float:
+def seconds(pid: int) -> float:
+    """CPU that a process has spent so far."""
     # utime and stime of all its threads, in nanoseconds where /proc/pid/stat has ticks of 10 ms: the clock that
     # clock_getcpuclockid(3) gives for a process.
     return time.clock_gettime(~pid << 3 | 2)

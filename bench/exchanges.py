@@ -7,6 +7,7 @@ from itertools import islice
 from examples.answers import Answer
 from examples.events import USUAL, Object, events, text
 from examples.provider import Answers
+from sidecar.core.records import CredentialKind, Ended, Prompt, Record, Started, Tokens, Tool
 
 PATH = "/openai/v1/responses"
 _WORDS = "Envoy carries every byte while the sidecar reads along and keeps what must be accounted for. "
@@ -58,6 +59,40 @@ def pieces(count: int) -> tuple[bytes, ...]:
     told = tuple(_sent(event) for event in events(_response(spoken), words=1))
     assert len(told) == count  # noqa: S101 - one word an event
     return told
+
+
+def interception(name: str, at: float) -> tuple[Started, tuple[Record, ...]]:
+    """What is recorded of one exchange that started `at` and called a tool: its start, and the rest."""
+    started = Started(
+        interception=name,
+        at=at,
+        initiator="alice@example.com",
+        actor_metadata={},
+        provider="openai",
+        provider_name="openai",
+        model="gpt-5-mini",
+        streaming=True,
+        client="Codex",
+        client_session="019ab3c4-7d2e-7b11-9a3f-2f6f0c1d5e77",
+        user_agent="codex_cli_rs/0.60.1 (Ubuntu 24.4.0; x86_64) xterm-256color",
+        correlating_tool_call=None,
+        credential_kind=CredentialKind.CENTRALIZED,
+        credential_hint="sk-b...0000",
+        request_path=PATH,
+        request_id=name,
+        prompt=_WORDS * 7,
+        read_at=at,
+    )
+    common = {"interception": name, "at": at + 1, "msg_id": f"resp_{'6b' * 25}"}
+    tokens = {"input": 210, "output": 321, "cache_read": 1024, "cache_write": 0, "extra": {"total_tokens": 1555}}
+    call = {"item_id": f"fc_{'5c' * 25}", "tool_call_id": "call_9d8f7e6d5c4b3a29", "kind": "function_call"}
+    rest = (
+        Prompt(**common, text=_WORDS * 7),
+        Tokens(**common, **tokens, provider_model="gpt-5-mini-2026-01-01", service_tier="default"),
+        Tool(**common, **call, name="shell", input='{"command":["bash","-lc","ls"]}'),
+        Ended(interception=name, at=at + 1, failure=None, http_status=200, provider_request_id="req_4f"),
+    )
+    return started, rest
 
 
 def answers(count: int, pace: float, delay: float) -> Answers:
