@@ -183,3 +183,47 @@ class Ended(_message.Message):
     http_status: int
     provider_request_id: str
     def __init__(self, status: _Optional[str] = ..., error_type: _Optional[str] = ..., error_message: _Optional[str] = ..., http_status: _Optional[int] = ..., provider_request_id: _Optional[str] = ...) -> None: ...
+
+class ReportRequest(_message.Message):
+    __slots__ = ("since", "until")
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    since: str
+    until: str
+    def __init__(self, since: _Optional[str] = ..., until: _Optional[str] = ...) -> None: ...
+
+class ReportResponse(_message.Message):
+    __slots__ = ("total", "actor", "model", "client", "day")
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    total: Usage
+    actor: _containers.RepeatedCompositeFieldContainer[Usage]
+    model: _containers.RepeatedCompositeFieldContainer[Usage]
+    client: _containers.RepeatedCompositeFieldContainer[Usage]
+    day: _containers.RepeatedCompositeFieldContainer[Usage]
+    def __init__(self, total: _Optional[_Union[Usage, _Mapping]] = ..., actor: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., model: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., client: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., day: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ...) -> None: ...
+
+class Usage(_message.Message):
+    __slots__ = ("name", "interceptions", "failed", "open", "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_write_input_tokens", "tool_calls")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INTERCEPTIONS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_READ_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    interceptions: int
+    failed: int
+    open: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int
+    cache_write_input_tokens: int
+    tool_calls: int
+    def __init__(self, name: _Optional[str] = ..., interceptions: _Optional[int] = ..., failed: _Optional[int] = ..., open: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_read_input_tokens: _Optional[int] = ..., cache_write_input_tokens: _Optional[int] = ..., tool_calls: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,140 @@
+"""The Recorder service, a process: sidecars send records, a database of its own keeps them.
+
+sidecars ─ gRPC ─▶ servicer ─▶ gathering ─▶ one thread ─▶ SQLite │ PostgreSQL
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from datetime import date
+from functools import partial
+from typing import Final
+
+import grpc
+import structlog
+import uvloop
+from grpc import aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped] # generated without types
+
+from sidecar.core.errors import BadSetting, SidecarError
+from sidecar.recorder import contract, reading, usage
+from sidecar.recorder.batches import Store
+from sidecar.recorder.certificates import credentials
+from sidecar.recorder.gathering import Gathering
+from sidecar.recorder.servicer import Recorder
+from sidecar.settings import Service, Settings, host_and_port
+from sidecar.settings.checks import is_loopback
+
+log = structlog.get_logger()
+
+GRACE: Final = 15.0  # seconds that what is under way has to end, once told to stop
+_GOODBYE: Final = 0.5  # seconds for the last answers to go, after which streams (of health) are cut
+_CLOSING: Final = 2.0  # seconds for the store to close
+_PING: Final = 60_000  # milliseconds of silence after which a client is asked whether it is still there
+_STREAMS: Final = 64  # on one connection, beside batches
+
+
+def serve(settings: Settings) -> None:
+    """Take records until SIGTERM or ctrl-C, and answer what is under way then.
+
+    Raises `BadSetting` when `recorder.url` is no database, `SidecarError` when the service cannot start.
+    """
+    secured = credentials(settings.service)
+    _free(settings.service.listen)
+    store = _store(settings)
+    uvloop.run(_serve(settings, store, secured))
+
+
+async def _serve(settings: Settings, store: Store, secured: grpc.ServerCredentials | None) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for order in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(order, stop.set)
+    gathering = Gathering(store)
+    recorder = Recorder(
+        gathering=gathering,
+        totals=partial(_totals, settings),
+        most=settings.service.max_concurrent_batches,
+    )
+    server = await _listen(recorder, settings.service, secured)
+    watch = asyncio.create_task(recorder.watch())
+    log.info("ready", listen=settings.service.listen, store=settings.recorder.url)
+    await stop.wait()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(recorder.drain(), GRACE)
+    watch.cancel()
+    await server.stop(_GOODBYE)
+    is_closed = gathering.close(_CLOSING)
+    log.info("stopped", unanswered=recorder.calls)
+    if recorder.calls or not is_closed:
+        # A thread may hang at the database for long; nobody was told that what it has is stored.
+        os._exit(0)
+
+
+async def _listen(recorder: Recorder, service: Service, secured: grpc.ServerCredentials | None) -> aio.Server:
+    server = aio.server(
+        options=[
+            ("grpc.max_receive_message_length", service.max_batch_bytes),
+            ("grpc.max_concurrent_streams", service.max_concurrent_batches + _STREAMS),
+            ("grpc.keepalive_time_ms", _PING),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    server.add_generic_rpc_handlers((recorder.handler(),))
+    health_pb2_grpc.add_HealthServicer_to_server(recorder.health, server)
+    names = (contract.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    try:
+        if secured:
+            server.add_secure_port(service.listen, secured)
+        else:
+            server.add_insecure_port(service.listen)
+    except RuntimeError:
+        raise _not_listening(service.listen, "cannot be listened at") from None
+    _warn(service)
+    await server.start()
+    return server
+
+
+def _store(settings: Settings) -> Store:
+    """The store, migrated. Raises `BadSetting`, `JournalUnavailable`, `StoreUnavailable`."""
+    recorder = settings.recorder
+    if recorder.kind == "sqlite":
+        from sidecar.recorder.migration import migrate  # noqa: PLC0415 - Alembic, which takes its time
+        from sidecar.recorder.sqlite_store import SqliteStore  # noqa: PLC0415 - one of the two
+
+        migrate(settings.database)
+        return SqliteStore(settings.database)
+    if recorder.kind == "postgresql":
+        from sidecar.recorder import postgres  # noqa: PLC0415 - psycopg, which need not be there for SQLite
+
+        postgres.migrate(recorder)
+        return postgres.PostgresStore(recorder)
+    msg = f"recorder.url = {recorder.url!r}: the Recorder service stores into sqlite:/// or postgresql://"
+    raise BadSetting(msg)
+
+
+def _totals(settings: Settings, since: date | None, until: date | None) -> usage.Totals:
+    with reading.store(settings) as engine, engine.connect() as connection:
+        return usage.totals(connection, since, until)
+
+
+def _free(listen: str) -> None:
+    """Raise `SidecarError` when somebody else listens there: grpc would not say why it cannot."""
+    host, port = host_and_port(listen)
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        raise _not_listening(listen, os.strerror(error.errno) if error.errno else str(error)) from None
+
+
+def _not_listening(listen: str, reason: str) -> SidecarError:
+    return SidecarError(f"service.listen = {listen!r}: {reason}")
+
+
+def _warn(service: Service) -> None:
+    if not is_loopback(host_and_port(service.listen)[0]) and service.client_ca_file is None:
+        log.warning("whoever reaches the port may send records and ask for reports: service.client_ca_file is not set")
