@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from typing import Literal, get_args
 
 import click
 
@@ -14,6 +15,7 @@ from sidecar.settings import Settings, defaults, load
 
 _WRONG_SETTING = 2
 _FAILED = 1
+_Form = Literal["jsonl", "parquet"]
 
 
 _option = click.option(
@@ -68,6 +70,16 @@ def serve(settings: Settings) -> None:
     supervisor.serve(settings)
 
 
+@main.command()
+@_config
+def recorder(settings: Settings) -> None:
+    """Run the Recorder service: it takes the records of other sidecars, and needs a database."""
+    from sidecar import premises, service  # noqa: PLC0415 - slow to import, and for one command alone
+
+    premises.close_to_others()
+    service.serve(settings)
+
+
 @main.command("envoy-config")
 @_option
 @click.option("--defaults", "pure", is_flag=True, help="Ignore files and environment: the built-in defaults.")
@@ -94,6 +106,20 @@ def report(settings: Settings, *, as_json: bool, since: str | None, until: str |
         click.echo(json.dumps(usage, indent=2))
     else:
         Console().print(table(usage))
+
+
+@main.command()
+@_config
+@click.option("--format", "form", type=click.Choice(get_args(_Form)), default="jsonl", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="The file to write  [default: standard output]")
+@click.option("--since", metavar="DATE", help="From this day on, UTC (YYYY-MM-DD).")
+@click.option("--until", metavar="DATE", help="Up to and including this day, UTC.")
+@click.option("--force", is_flag=True, help="Replace the file if it is there already.")
+def export(settings: Settings, *, form: _Form, output: Path | None, force: bool, **days: str | None) -> None:
+    """Every record, an object for each interception."""
+    from sidecar.export import export as run  # noqa: PLC0415 - slow to import
+
+    run(settings, form, None if output == Path("-") else output, force=force, **days)
 
 
 @main.command()

@@ -57,16 +57,14 @@ def journal(database: Path) -> Iterator[Engine]:
 
 @contextmanager
 def _postgresql(recorder: Recorder) -> Iterator[Engine]:
-    from sidecar.recorder import postgres  # noqa: PLC0415 - psycopg, which need not be there for SQLite
+    from sidecar.recorder import postgres_connection as postgres  # noqa: PLC0415 - psycopg, which need not be there
 
     engine = postgres.engine(recorder).execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_PATIENCE))
     try:
         yield engine
     except DBAPIError as error:
-        raise postgres.unavailable(recorder, error) from error
-    finally:
-        engine.dispose()
+        raise postgres.told(recorder, error) from None
 
 
 def _day(setting: str, value: date | str | None) -> date | None:

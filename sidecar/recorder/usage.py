@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    true,
     type_coerce,
     union_all,
 )
@@ -82,6 +81,16 @@ def totals(connection: Connection, since: date | None = None, until: date | None
     )
 
 
+def started_within(since: date | None, until: date | None) -> list[ColumnElement[bool]]:
+    """What `interceptions` must satisfy to have started on these days (UTC, both included, None for no limit)."""
+    limits: list[ColumnElement[bool]] = []
+    if since:
+        limits.append(interceptions.c.started_at >= datetime.combine(since, time.min, UTC))
+    if until:
+        limits.append(interceptions.c.started_at <= datetime.combine(until, time.max, UTC))
+    return limits
+
+
 def _count(row: Any, count: Count) -> int:  # noqa: ANN401 - SQLAlchemy's mapping: int from SQLite, Decimal from PostgreSQL
     if count not in TOKENS:
         return int(row[count])
@@ -131,8 +140,7 @@ def _facts(dialect: str, since: date | None, until: date | None) -> CTE:
             *(func.coalesce(column, 0).label(column.name) for column in counted),
         )
         .select_from(_joined(interceptions, (tokens, tools)))
-        .where(started >= datetime.combine(since, time.min, UTC) if since else true())
-        .where(started <= datetime.combine(until, time.max, UTC) if until else true())
+        .where(*started_within(since, until))
         .cte("facts")
     )
 
