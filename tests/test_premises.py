@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from sidecar import premises
 from sidecar.core.errors import BadSetting
-from sidecar.settings import Settings
+from sidecar.settings import Recorder, Settings
 from tests.e2e.bridges import free_ports
 from tests.e2e.waiting import PATIENCE, eventually
 
@@ -162,3 +162,14 @@ def test_without_the_wheel_envoy_is_the_one_on_the_path(tmp_path: Path, monkeypa
         premises.envoy(Settings())
     (tmp_path / "envoy").touch(mode=0o700)
     assert premises.envoy(Settings()) == tmp_path / "envoy"
+
+
+def test_a_journal_must_not_lie_where_a_power_cut_empties_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not yet forwarded is nowhere else. (/proc stands for a tmpfs, which not every machine has.)"""
+    monkeypatch.setattr(premises, "_VOLATILE", {"proc"})
+    there = Settings(runtime_dir=tmp_path, recorder={"url": "grpc://127.0.0.1:1", "journal": "/proc/journal.db"})
+    with pytest.raises(BadSetting) as raised:
+        premises.journal(there)
+    assert str(raised.value) == "recorder.journal = '/proc/journal.db': it is on a proc; allowed: a path on a disk"
+    premises.journal(there.model_copy(update={"recorder": Recorder(url="sqlite:////proc/records.db")}))
+    premises.journal(Settings(runtime_dir=tmp_path, recorder={"url": "grpc://127.0.0.1:1"}))
