@@ -79,8 +79,15 @@ def ports(settings: Settings) -> None:
             raise BadSetting(msg) from None
 
 
-def journal(settings: Settings) -> None:
-    """Raise BadSetting when the journal of a store elsewhere would lie where a power cut empties it."""
+def store(settings: Settings) -> None:
+    """Raise BadSetting when the store cannot even be tried, or its journal would lie where a power cut empties it."""
+    if settings.recorder.kind == "postgresql":
+        try:
+            from sidecar.recorder.postgres_connection import conninfo  # noqa: PLC0415 - an extra
+        except ImportError:
+            msg = f"recorder.url = {settings.recorder.url!r}: needs pip install 'aibridge-sidecar[postgres]'"
+            raise BadSetting(msg) from None
+        conninfo(settings.recorder)
     if settings.is_forwarded and (kind := _file_system(settings.database)) in _VOLATILE:
         msg = f"recorder.journal = {str(settings.database)!r}: it is on a {kind}; allowed: a path on a disk"
         raise BadSetting(msg)

@@ -46,7 +46,7 @@ def up(settings: Settings) -> None:
     binary = premises.envoy(settings)
     with premises.runtime_dir(settings) as lock:
         premises.ports(settings)
-        premises.journal(settings)
+        premises.store(settings)
         asyncio.run(Bridge(settings.model_copy(update={"verdict": secrets.token_hex(16)}), binary, lock).run())
 
 
@@ -54,7 +54,7 @@ def serve(settings: Settings) -> None:
     """Run the workers alone, for an Envoy that is there already. Otherwise like `up`."""
     premises.close_to_others()
     with premises.runtime_dir(settings) as lock:
-        premises.journal(settings)
+        premises.store(settings)
         asyncio.run(Bridge(settings, None, lock).run())
 
 

@@ -165,11 +165,26 @@ def test_without_the_wheel_envoy_is_the_one_on_the_path(tmp_path: Path, monkeypa
 
 
 def test_a_journal_must_not_lie_where_a_power_cut_empties_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not yet forwarded is nowhere else. (/proc stands for a tmpfs, which not every machine has.)"""
+    """What is not yet forwarded is nowhere else. /proc stands for a tmpfs, which not every machine has."""
     monkeypatch.setattr(premises, "_VOLATILE", {"proc"})
     there = Settings(runtime_dir=tmp_path, recorder={"url": "grpc://127.0.0.1:1", "journal": "/proc/journal.db"})
     with pytest.raises(BadSetting) as raised:
-        premises.journal(there)
+        premises.store(there)
     assert str(raised.value) == "recorder.journal = '/proc/journal.db': it is on a proc; allowed: a path on a disk"
-    premises.journal(there.model_copy(update={"recorder": Recorder(url="sqlite:////proc/records.db")}))
-    premises.journal(Settings(runtime_dir=tmp_path, recorder={"url": "grpc://127.0.0.1:1"}))
+    premises.store(there.model_copy(update={"recorder": Recorder(url="sqlite:////proc/records.db")}))
+    premises.store(Settings(runtime_dir=tmp_path, recorder={"url": "grpc://127.0.0.1:1"}))
+
+
+def test_a_database_s_url_must_be_one_that_its_library_reads(tmp_path: Path) -> None:
+    """Said at the start, not in a warning of the keeper's."""
+    there = Settings(runtime_dir=tmp_path, recorder={"url": "postgresql://h/d?colour=blue"})
+    with pytest.raises(
+        BadSetting, match=r"^recorder.url = postgresql://h/d: expected a URL whose parameters libpq knows"
+    ):
+        premises.store(there)
+
+
+def test_a_database_needs_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sidecar.recorder.postgres_connection", None)
+    with pytest.raises(BadSetting, match=r"needs pip install 'aibridge-sidecar\[postgres\]'$"):
+        premises.store(Settings(runtime_dir=tmp_path, recorder={"url": "postgresql://h/d"}))
