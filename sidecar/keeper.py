@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -22,7 +22,6 @@ from sidecar import logs
 from sidecar.assignment import BEAT, TIME, KeeperAssignment
 from sidecar.recorder.batches import Store
 from sidecar.recorder.forwarder import Bounds, Forwarder
-from sidecar.recorder.retention import keep
 from sidecar.settings import Settings
 from sidecar.telemetry import sheets
 from sidecar.telemetry.metrics import Metrics
@@ -58,9 +57,13 @@ def main() -> None:
         os._exit(0)  # what hangs at a store is done again by the next; nothing is lost by leaving it
 
 
-def _work(settings: Settings, metrics: Metrics, stop: threading.Event) -> list[Callable[[], None]]:
-    work: list[Callable[[], None]] = [partial(keep, settings, stop, time.time)]
-    return [_forwarder(settings, metrics, stop).run, *work] if settings.is_forwarded else work
+def _work(settings: Settings, metrics: Metrics, stop: threading.Event) -> Iterator[Callable[[], None]]:
+    if settings.is_forwarded:
+        yield _forwarder(settings, metrics, stop).run
+    if settings.recorder.retention_days:
+        from sidecar.recorder.retention import keep  # noqa: PLC0415 - slow to import, and not everybody's
+
+        yield partial(keep, settings, stop, time.time)
 
 
 def _forwarder(settings: Settings, metrics: Metrics, stop: threading.Event) -> Forwarder:
