@@ -63,8 +63,9 @@ cover: $(STAMP)  ## every test, and what they leave out: nothing of the core, a 
 fuzz: $(STAMP)  ## the core's properties, with many more examples, other ones each time
 	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fuzz tests/core
 
-bench: $(STAMP)  ## CPU ratios against a processor that only acks
+bench: $(STAMP)  ## CPU ratios against a processor that only acks; how many records a second reach PostgreSQL
 	$(BIN)/python -m bench.ratios
+	$(BIN)/python -m bench.forwarding
 
 lock: $(STAMP)  ## requirements.lock from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock

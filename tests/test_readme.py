@@ -12,7 +12,7 @@ from sidecar.cli import main
 from sidecar.core.records import ErrorType
 from sidecar.core.routes import ROUTES
 from sidecar.recorder.schema import metadata
-from sidecar.settings import Identity, Limits, Provider, Recorder, Settings, Telemetry
+from sidecar.settings import Identity, Limits, Provider, Recorder, Service, Settings, Telemetry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "recorder": Recorder,
     "telemetry": Telemetry,
     "limits": Limits,
+    "service": Service,
 }
 
 
@@ -70,12 +71,15 @@ def test_every_command_is_named() -> None:
         "serve",
         "envoy-config",
         "report",
+        "export",
+        "purge",
+        "recorder",
         "probe",
     ]
-    assert set(main.commands) == {"up", "serve", "envoy-config", "report", "probe"}
+    assert set(main.commands) == {"up", "serve", "envoy-config", "report", "export", "purge", "recorder", "probe"}
 
 
-@pytest.mark.parametrize("command", ["envoy-config", "report", "probe"])
+@pytest.mark.parametrize("command", ["envoy-config", "report", "export", "purge", "probe"])
 def test_every_option_is_named(command: str) -> None:
     (row,) = (row for row in rows("Commands") if row[0] == f"`aibridge-sidecar {command}`")
     options = {option for parameter in main.commands[command].params for option in parameter.opts}
