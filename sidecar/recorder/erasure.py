@@ -8,11 +8,14 @@ there go by their own age.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
+from sidecar.recorder.batches import INTERCEPTIONS
+
+T = TypeVar("T", bound=tuple[Any, ...])
 Pause = Callable[[float], bool]  # wait so many seconds; whether to stop
 Progress = Callable[[int], None]  # so many more interceptions are gone
 
@@ -67,6 +70,12 @@ class Erasure(Protocol):
         """Let go of the connection."""
 
 
+def first_id(seconds: float) -> str:
+    """Sorts before every id that was made from then on (seconds since the epoch; UUIDv7: milliseconds first)."""
+    millis = f"{max(0, int(seconds * 1000)):012x}"
+    return f"{millis[:8]}-{millis[8:]}"
+
+
 def nobody(_interceptions: int) -> None:
     """The progress that nobody watches."""
 
@@ -90,3 +99,23 @@ class Pace:
         """After somebody else was in the way: whether to."""
         self.stopped = self._pause(BUSY_PAUSE)
         return not self.stopped
+
+
+def sweep(
+    find: Callable[[T | None, int], Sequence[T]],
+    delete: Callable[[list[str]], Counter[str]],
+    pace: Pace,
+    progress: Progress = nobody,
+) -> Counter[str]:
+    """Delete page after page of what is found, until there is none or `pace` stops.
+
+    `find`: rows that end with an id, so many at most, after the last one of the page before.
+    """
+    gone: Counter[str] = Counter()
+    last: T | None = None
+    while not pace.stopped and (page := find(last, pace.size)):
+        some = delete([row[-1] for row in page])
+        progress(some[INTERCEPTIONS])
+        gone += some
+        last = page[-1]
+    return gone

@@ -9,15 +9,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS
 from sidecar.recorder.connection import check, connect, unavailable, used
-from sidecar.recorder.erasure import Counts, Pace, Pause, Progress, Scope, nobody
+from sidecar.recorder.erasure import Counts, Pace, Pause, Progress, Scope, first_id, nobody, sweep
 from sidecar.recorder.rows import moment
 
 T = TypeVar("T")
+_Found = tuple[str, str]  # a time, an id
 
 AT_ONCE: Final = 100  # interceptions in a transaction, at most
 SMALL: Final = 16_777_216  # bytes in use that are rewritten in less time than a request waits for its start's commit
@@ -76,10 +78,11 @@ class SqliteErasure:
     def erase(self, scope: Scope, pause: Pause, progress: Progress = nobody) -> Counts:
         """Delete it."""
         pace = Pace(AT_ONCE, pause)
-        gone = self._gone(_FIND, scope, _FORGET, pace, progress)
-        if scope.actor is None:
-            for table in CHILDREN:
-                gone += self._gone(_FIND_ORPHANS[table], scope, {table: _FORGET_ORPHANS[table]}, pace)
+        find, delete = partial(self._found, _FIND, scope, pace), partial(self._delete, _FORGET, pace)
+        gone = sweep(find, delete, pace, progress)
+        for table in CHILDREN if scope.actor is None else ():
+            find = partial(self._found, _FIND_ORPHANS[table], scope, pace)
+            gone += sweep(find, partial(self._delete, {table: _FORGET_ORPHANS[table]}, pace), pace)
         with self._told():
             left = self._left(_values(scope))
         return Counts(rows=gone, left=left)
@@ -133,27 +136,12 @@ class SqliteErasure:
                     break
         return False
 
-    def _gone(
-        self, query: str, scope: Scope, statements: Mapping[str, str], pace: Pace, progress: Progress = nobody
-    ) -> Counter[str]:
-        """Page through what `query` finds, from the oldest on, and delete it."""
-        gone: Counter[str] = Counter()
-        after = ("", "")
-        while not pace.stopped:
-            page = _values(scope) | {"after_time": after[0], "after_id": after[1], "size": pace.size}
-            rows = self._rows(query, page, pace)
-            if not rows:
-                break
-            some = self._delete([row[1] for row in rows], statements, pace)
-            progress(some[INTERCEPTIONS])
-            gone += some
-            after = rows[-1]
-        return gone
-
-    def _rows(self, query: str, values: dict[str, object], pace: Pace) -> list[tuple[str, str]]:
+    def _found(self, query: str, scope: Scope, pace: Pace, last: _Found | None, size: int) -> list[_Found]:
+        at, name = last or ("", "")
+        values = _values(scope) | {"after_time": at, "after_id": name, "size": size}
         return self._tried(lambda: self._connection.execute(query, values).fetchall(), pace) or []
 
-    def _delete(self, ids: Sequence[str], statements: Mapping[str, str], pace: Pace) -> Counter[str]:
+    def _delete(self, statements: Mapping[str, str], pace: Pace, ids: Sequence[str]) -> Counter[str]:
         began = time.monotonic()
         gone = self._tried(lambda: self._transaction(json.dumps(ids), statements), pace)
         if gone is None:
@@ -196,10 +184,4 @@ def _values(scope: Scope) -> dict[str, object]:
     if scope.before is None:
         return {"before": _FOREVER, "before_id": "", "actor": scope.actor}
     seconds = scope.before.timestamp()
-    return {"before": moment(seconds), "before_id": _first_id(seconds), "actor": scope.actor}
-
-
-def _first_id(seconds: float) -> str:
-    """Sorts before every id that was made from then on (UUIDv7: milliseconds first)."""
-    millis = f"{max(0, int(seconds * 1000)):012x}"
-    return f"{millis[:8]}-{millis[8:]}"
+    return {"before": moment(seconds), "before_id": first_id(seconds), "actor": scope.actor}

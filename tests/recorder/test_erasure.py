@@ -12,9 +12,12 @@ import pytest
 
 from sidecar.recorder.batches import CHILDREN, TABLES, Batch
 from sidecar.recorder.erasure import Counts, Erasure, Pace, Scope
+from sidecar.recorder.erasure_postgres import PostgresErasure
 from sidecar.recorder.erasure_sqlite import SqliteErasure
+from sidecar.recorder.postgres import PostgresStore, migrate
 from sidecar.recorder.sqlite_store import SqliteStore
 from tests.recorder import journal_samples as samples
+from tests.recorder import postgres_samples
 from tests.recorder.aged import DAY, child, interception, together
 
 SECOND = timedelta(seconds=1)
@@ -36,7 +39,7 @@ class Place:
         }
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest) -> Place:
     found: Place = request.getfixturevalue(request.param)
     return found
@@ -46,6 +49,14 @@ def place(request: pytest.FixtureRequest) -> Place:
 def sqlite(database: Path) -> Iterator[Place]:
     with closing(SqliteErasure(database)) as erasure, closing(SqliteStore(database)) as store:
         yield Place(put=store.put, table=lambda name: samples.table(database, name), erasure=erasure)
+
+
+@pytest.fixture
+def postgresql(fresh_database: str) -> Iterator[Place]:
+    recorder = postgres_samples.recorder(fresh_database)
+    migrate(recorder)
+    with closing(PostgresErasure(recorder)) as erasure, closing(PostgresStore(recorder)) as store:
+        yield Place(put=store.put, table=lambda name: postgres_samples.found(fresh_database, name), erasure=erasure)
 
 
 def on(_seconds: float) -> bool:
