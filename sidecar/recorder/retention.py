@@ -1,0 +1,62 @@
+"""No record becomes older than `recorder.retention_days`: what is older is deleted hour by hour, beside the writers."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from sidecar.core.errors import SidecarError
+from sidecar.recorder.erasure import Counts, Erasure, Pause, Scope
+from sidecar.recorder.erasure_sqlite import SqliteErasure
+from sidecar.settings import Settings
+
+log = structlog.get_logger()
+
+EVERY: Final = 3600.0  # seconds between two rounds
+AGAIN: Final = 60.0  # seconds before another try at a store that is out of reach
+
+
+def keep(settings: Settings, stop: threading.Event, now: Callable[[], float]) -> None:
+    """Delete what is too old, at once and every hour, until `stop` is set. Never raises.
+
+    `now`: seconds since the epoch. Returns at once where records are kept for ever (0 days), or the store is a Recorder
+    service, which applies its own.
+    """
+    days = settings.recorder.retention_days
+    if not days or settings.recorder.kind == "service":
+        return
+    was_away = False
+    while not stop.is_set():
+        scope = Scope(before=datetime.fromtimestamp(now(), UTC) - timedelta(days=days))
+        is_away = not _round(settings, scope, stop.wait, quiet=was_away)
+        stop.wait(AGAIN if is_away else EVERY)
+        was_away = is_away
+
+
+def _round(settings: Settings, scope: Scope, pause: Pause, *, quiet: bool) -> bool:
+    """Whether the stores were there. `quiet`: that they are not has been told."""
+    gone, are_there = Counts(), True
+    for place in _places(settings):
+        try:
+            with closing(place()) as erasure:
+                gone += erasure.erase(scope, pause)
+        except SidecarError as error:
+            are_there = False
+            if not quiet:
+                log.warning("records too old could not be deleted, it is tried again", reason=str(error))
+    if gone.rows:
+        log.info("records too old deleted", before=str(scope.before), **gone.rows)
+    return are_there
+
+
+def _places(settings: Settings) -> Iterator[Callable[[], Erasure]]:
+    """The journal, if there is one: where records are forwarded it may hold some that the store could not take."""
+    if settings.database.exists() or not settings.is_forwarded:
+        yield lambda: SqliteErasure(settings.database)
+    if settings.is_forwarded:
+        from sidecar.recorder.erasure_postgres import PostgresErasure  # noqa: PLC0415 - psycopg, which need not be there
+
+        yield lambda: PostgresErasure(settings.recorder, yields=True)
