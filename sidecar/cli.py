@@ -124,6 +124,26 @@ def export(settings: Settings, *, form: _Form, output: Path | None, force: bool,
 
 @main.command()
 @_config
+@click.option("--before", metavar="DATE", help="What started before this day, UTC (YYYY-MM-DD).")
+@click.option("--actor", metavar="ID", help="What this actor asked; compared exactly.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--vacuum", is_flag=True, help="Rewrite a SQLite file of any size; its writers wait.")
+def purge(settings: Settings, *, dry_run: bool, yes: bool, vacuum: bool, **scope: str | None) -> None:
+    """Delete records for good: those before a day, an actor's, or an actor's before a day.
+
+    Interceptions go with all that belongs to them, those that are open stay. A running bridge is not disturbed. Where
+    records are forwarded they are deleted from the local journal and from the store, and what was not yet forwarded
+    never will be; other hosts have journals of their own. What is deleted is overwritten in a SQLite file, and one of
+    up to 16 MiB is rewritten; of a larger one traces of short texts may stay in its free space until it is (--vacuum).
+    """
+    from sidecar.purge import purge as run  # noqa: PLC0415 - slow to import
+
+    run(settings, dry_run=dry_run, yes=yes, vacuum=vacuum, **scope)
+
+
+@main.command()
+@_config
 @click.option("--model", required=True, help="The model to ask.")
 @click.option("--provider", default=None, help="The provider's name  [default: the first one]")
 @click.option("--actor", default=None, help="Who asks  [default: identity.default_actor, else the login name]")
