@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check lint types arrows fmt proto envoy-yaml cover fuzz bench lock clean
+.PHONY: help install run demo test soak check lint types arrows fmt proto envoy-yaml cover fuzz bench lock clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ demo: $(STAMP)  ## four requests through the real Envoy to an example provider; 
 
 test: $(STAMP)  ## every test, the real Envoy included
 	$(BIN)/python -m pytest -n $(JOBS)
+
+soak: $(STAMP)  ## crashes and outages in full: a hundred kills for each store, outages of a minute; about half an hour
+	$(BIN)/python -m pytest -v -s --soak tests/e2e/test_crashes.py tests/e2e/test_outages.py tests/e2e/test_sharing.py
 
 check: lint types arrows  ## what CI runs beside the tests: those three, and generated files are current
 	$(MAKE) --no-print-directory proto envoy-yaml

@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from examples.provider import Provider, ThreadedProvider
 from tests.e2e.bridges import CENTRAL_KEY, Bridge, bridge
+from tests.e2e.forms import FULL, SHORT, Form
 from tests.e2e.scripts import Script
 from tests.postgres import Postgres
 
@@ -22,6 +24,23 @@ settings.register_profile("fuzz", deadline=None, suppress_health_check=SLOW, max
 settings.load_profile("test")
 
 StartBridge = Callable[..., Bridge]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="Crashes and outages in full, instead of their short forms.")
+
+
+@pytest.fixture(scope="session")
+def form(request: pytest.FixtureRequest) -> Form:
+    """How long tests of crashes and outages last."""
+    return FULL if request.config.getoption("soak") else SHORT
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A folder for a bridge that forwards: its journal must not be on a tmpfs, which `tmp_path` may be on."""
+    with tempfile.TemporaryDirectory(prefix="aibridge-", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

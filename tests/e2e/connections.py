@@ -111,7 +111,7 @@ class Connection:
     def response(self) -> Response:
         """The next response, whole or as far as it came."""
         head = self.head()
-        body, whole = self._body(head)
+        body, whole = _joined(self.body(head))
         return Response(status=head.status, headers=head.headers, body=body, whole=whole)
 
     def rest(self) -> tuple[bytes, bool]:
@@ -125,14 +125,16 @@ class Connection:
         except ConnectionError:
             return True
 
-    def _body(self, head: Response) -> tuple[bytes, bool]:
+    def body(self, head: Response) -> Iterator[bytes]:
+        """The body that follows this head, piece by piece; EOFError when it ends too soon."""
         if head.status in {204, 304}:
-            return b"", True
+            return
         if head.first("transfer-encoding") == "chunked":
-            return self.rest()
-        if length := head.first("content-length"):
-            return _joined(iter([self.exactly(int(length))]))
-        return _joined(iter(self._file.read, b""))
+            yield from self.chunks()
+        elif length := head.first("content-length"):
+            yield self.exactly(int(length))
+        else:
+            yield from iter(self._file.read, b"")
 
     def _line(self) -> str:
         line = self._file.readline()

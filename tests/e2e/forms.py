@@ -1,0 +1,26 @@
+"""How long tests of crashes and outages last: short in `make test`, in full in `make soak`. Nothing else differs."""
+
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """`moments`: kills in one test; `outage`: seconds of each; `rounds`: of outages; `asked`: requests in a phase."""
+
+    moments: int
+    outage: float
+    rounds: int
+    asked: int
+    tells: bool = False
+
+    def progress(self, what: str) -> None:
+        """Say how far a long test has come, on a line that the next one overwrites; a short one says nothing."""
+        if self.tells:
+            sys.stderr.write(f"\r\x1b[K{what}")
+            sys.stderr.flush()
+
+
+SHORT: Final = Form(moments=6, outage=1.0, rounds=1, asked=12)
+FULL: Final = Form(moments=100, outage=60.0, rounds=3, asked=200, tells=True)
