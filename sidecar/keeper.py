@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -48,8 +48,10 @@ def main() -> None:
     threads = [threading.Thread(target=one, daemon=True) for one in _work(assignment.settings, metrics, stop)]
     for thread in threads:
         thread.start()
-    until = _until_told(assignment.ready, stop)
-    stop.set()
+    until = _until_told(assignment.ready, stop, threads)
+    if not stop.is_set():
+        log.error("what moves the records on has ended, and with it this process: its successor goes on")
+        os._exit(1)
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     metrics.close()
@@ -90,17 +92,21 @@ def _store(settings: Settings) -> Store:
     return PostgresStore(settings.recorder)
 
 
-def _until_told(ready: int, stop: threading.Event) -> float:
-    """Say that it lives until told to stop, or the parent is gone; return until when it may take (monotonic time)."""
+def _until_told(ready: int, stop: threading.Event, threads: Sequence[threading.Thread]) -> float:
+    """Say that it lives until told to stop, or the parent is gone, or one of the threads; `stop` tells which.
+
+    Return until when the end may take (monotonic time).
+    """
     os.set_blocking(ready, False)
-    while not stop.is_set():
+    seconds = TIME
+    while not stop.is_set() and all(thread.is_alive() for thread in threads):
         with suppress(OSError):  # nobody listens, or he has not for hours
             os.write(ready, b"\n")
         if select.select([sys.stdin], [], [], BEAT)[0]:
             said = os.read(sys.stdin.fileno(), 64)
-            seconds = float(said) if said else TIME
-            return time.monotonic() + min(_LAST, seconds - _WAY_OUT)
-    return time.monotonic() + _LAST
+            seconds = float(said or TIME)
+            stop.set()
+    return time.monotonic() + max(0.0, min(_LAST, seconds - _WAY_OUT))
 
 
 if __name__ == "__main__":

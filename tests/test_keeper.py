@@ -121,3 +121,19 @@ def test_it_is_told_no_provider_s_key_and_a_worker_no_store_s_password(settings:
 
 def _pickled(settings: Settings) -> bytes:
     return pickle.dumps(settings)
+
+
+async def test_whoever_can_no_longer_forward_is_replaced(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw ends the thread: a process that stayed would forward nothing, and look alive."""
+    nonsense = {"when_full": "drop_oldest", "max_journal_bytes": None}
+    broken = settings.model_copy(update={"recorder": settings.recorder.model_copy(update=nonsense)})
+    keeper = Keeper(settings)
+    monkeypatch.setattr(keeper, "_settings", broken)
+    before = set(children(os.getpid()))
+    await keeper.start()
+    keeping = asyncio.create_task(keeper.keep())
+    [first] = set(children(os.getpid())) - before
+    await asyncio.to_thread(eventually, lambda: not is_running(first), "its end")
+    await asyncio.to_thread(eventually, lambda: set(children(os.getpid())) - before - {first}, "its successor")
+    await keeper.stop()
+    await asyncio.wait_for(keeping, PATIENCE)
