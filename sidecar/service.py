@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 GRACE: Final = 15.0  # seconds that what is under way has to end, once told to stop
 _GOODBYE: Final = 0.5  # seconds for the last answers to go, after which streams (of health) are cut
-_CLOSING: Final = 2.0  # seconds for the store to close
+CLOSING: Final = 2.0  # seconds for the store to close
 _PING: Final = 60_000  # milliseconds of silence after which a client is asked whether it is still there
 _STREAMS: Final = 64  # on one connection, beside batches
 
@@ -60,13 +60,14 @@ async def _serve(settings: Settings, store: Store, secured: grpc.ServerCredentia
     )
     server = await _listen(recorder, settings.service, secured)
     watch = asyncio.create_task(recorder.watch())
-    log.info("ready", listen=settings.service.listen, store=settings.recorder.url)
+    place, _, _ = settings.recorder.url.partition("?")  # of the parameters some are secrets
+    log.info("ready", listen=settings.service.listen, store=place)
     await stop.wait()
     with suppress(TimeoutError):
         await asyncio.wait_for(recorder.drain(), GRACE)
     watch.cancel()
     await server.stop(_GOODBYE)
-    is_closed = gathering.close(_CLOSING)
+    is_closed = gathering.close(CLOSING)
     log.info("stopped", unanswered=recorder.calls)
     if recorder.calls or not is_closed:
         # A thread may hang at the database for long; nobody was told that what it has is stored.

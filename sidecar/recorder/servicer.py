@@ -95,7 +95,8 @@ class Recorder:
             async with self._reports:
                 try:
                     return contract.report(await asyncio.to_thread(self.totals, since, until))
-                except SidecarError:
+                except SidecarError as error:
+                    log.warning("a report cannot be told", reason=str(error))
                     await context.abort(*_AWAY)
 
     async def watch(self) -> None:
