@@ -98,6 +98,7 @@ class Processor:
         except wire.Malformed:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a ProcessingRequest")
         except Unrecorded as error:
+            stream.close()  # a worker that stops does not wait for what is behind an `await`
             await context.abort(grpc.StatusCode.ABORTED, str(error))
         finally:
             stream.close()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import grpc
 import pytest
 from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
 from envoy.service.ext_proc.v3.external_processor_pb2 import (
@@ -281,6 +282,24 @@ async def test_a_reply_that_cannot_be_written_ends_the_stream() -> None:
         await play(serves, Gone([headers(), body()]))
     assert [type(record) for record in disk.submitted] == [Started, Forwarded, Prompt, Ended]
     assert serves.held == 0
+
+
+async def test_a_stream_that_is_cut_is_ended_before_its_peer_hears_of_it() -> None:
+    """A worker that stops closes its journal before it would come back from telling."""
+    disk = Disk()
+    serves = processor(disk)
+    serves.cuts = True
+
+    class Cut(Context):
+        async def abort(self, code: grpc.StatusCode, _: str) -> None:
+            assert code is grpc.StatusCode.ABORTED
+            assert disk.ended.failure is not None
+            raise aio.AbortError
+
+    with pytest.raises(aio.AbortError):
+        await play(serves, Cut([headers(), body()]))
+    assert [type(record) for record in disk.submitted] == [Started, Forwarded, Prompt, Ended]
+    assert serves.idle.is_set()
 
 
 LONG = b'{"input":"' + b"x" * 300_000 + b'"}'
