@@ -12,6 +12,7 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     FromClause,
+    Integer,
     Subquery,
     Text,
     case,
@@ -158,7 +159,7 @@ def _tokens() -> Subquery:
 
 
 def _halves(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
-    high = column.bitwise_rshift(_HALF)
+    high = column.bitwise_rshift(literal(_HALF, Integer))
     low = column.bitwise_and(literal(2**_HALF - 1, BigInteger))
     return _sum(high).label(f"{column.key}_high"), _sum(low).label(f"{column.key}_low")
 
