@@ -168,8 +168,7 @@ class Interception:
         self._request = admitted
         if admitted.route.treatment is Treatment.PASS:
             self._turn(Sign.PASSED)
-            # A stored response may be asked for as a stream: `GET responses/<id>?stream=true`.
-            streaming = "stream=" in (headers.first(":path") or "")
+            streaming = requests.asks_for_stream(headers.first(":path") or "")
             return Step(replies=(self._forward(Part.HEADERS, Observe.HEADERS, streaming=streaming),))
         if headers.end:
             return self._whole(headers, None)

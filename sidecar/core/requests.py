@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from urllib.parse import parse_qsl
 
 from msgspec import Raw
 
@@ -84,6 +85,12 @@ def read(data: bytes, recorded_bytes: int) -> Request:
         raise Unreadable(413, str(error)) from None
 
 
+def asks_for_stream(target: str) -> bool:
+    """Whether a request without a body asks for a stream: a stored response can be had as one, `?stream=true`."""
+    _, _, query = target.partition("?")
+    return any(name == "stream" and _says_true(value) for name, value in parse_qsl(query))
+
+
 def _read(document: jsontext.Document, recorded_bytes: int) -> Request:
     found = document.members
     twice = [(name, raw) for name, raw in document.twice if name in _WATCHED]
@@ -116,8 +123,12 @@ def _truth(raw: Raw | None) -> bool:
         return False
     word = jsontext.string(raw)
     if word is not None:
-        return word[:_LONGEST_WORD].lower() in _TRUE
+        return _says_true(word)
     return jsontext.kind(raw) not in "fn{[" and not _is_zero(raw)
+
+
+def _says_true(word: str) -> bool:
+    return word[:_LONGEST_WORD].lower() in _TRUE
 
 
 def _unless_false(raw: Raw | None) -> bool:

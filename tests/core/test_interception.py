@@ -79,6 +79,7 @@ def answered(data: bytes, *, end: bool = False) -> Body:
 
 RECORDED = Recorded(at=3.0, durable=True)
 BEGUN = (request(), asked(), RECORDED)
+TIMED = ("x-envoy-upstream-rq-timeout-ms", "600000")
 EVENT_STREAM = ("content-type", "text/event-stream")
 
 STARTED = Started(
@@ -181,7 +182,7 @@ def test_a_request_that_does_not_stream_has_a_time_out() -> None:
     [_, _, verdict] = play(request(), asked(b'{"model":"gpt-5"}'), RECORDED)
     [forward] = verdict.replies
     assert isinstance(forward, Forward)
-    assert forward.set[0] == ("x-envoy-upstream-rq-timeout-ms", "600000")
+    assert forward.set[0] == TIMED
 
 
 def test_without_a_start_on_the_disk_it_is_refused_and_ended() -> None:
@@ -253,11 +254,18 @@ def test_an_admitted_request_may_be_refused_before_its_body() -> None:
 def test_a_passthrough_has_its_verdict_at_once() -> None:
     """Its bodies are nobody's business, and it is no interception: no id in the notes."""
     get = Headers(side=Side.REQUEST, at=1.0, pairs=((":method", "GET"), (":path", "/openai/v1/models"), PAIRS[2]))
-    timed = (("x-envoy-upstream-rq-timeout-ms", "600000"), *FORWARD.set)
     steps = play(get, response(status="200"), answered(b"{}", end=True))
     assert steps == [
         Step(
-            replies=(replace(FORWARD, part=Part.HEADERS, observe=Observe.HEADERS, notes={"actor": "alice"}, set=timed),)
+            replies=(
+                replace(
+                    FORWARD,
+                    part=Part.HEADERS,
+                    observe=Observe.HEADERS,
+                    notes={"actor": "alice"},
+                    set=(TIMED, *FORWARD.set),
+                ),
+            )
         ),
         Step(
             replies=(Ack(side=Side.RESPONSE, part=Part.HEADERS),),
@@ -278,12 +286,17 @@ def test_a_passthrough_has_its_verdict_at_once() -> None:
     ]
 
 
-def test_a_stored_response_asked_for_as_a_stream_takes_its_time() -> None:
-    path = (":path", "/openai/v1/responses/resp_1?stream=true&starting_after=7")
+@pytest.mark.parametrize(
+    ("query", "is_stream"),
+    [("", False), ("?stream=true&starting_after=7", True), ("?stream=false", False), ("?after=stream=1", False)],
+)
+def test_a_stored_response_asked_for_as_a_stream_takes_its_time(query: str, *, is_stream: bool) -> None:
+    """No other passthrough may."""
+    path = (":path", f"/openai/v1/responses/resp_1{query}")
     [step] = play(Headers(side=Side.REQUEST, at=1.0, pairs=((":method", "GET"), path, PAIRS[2]), end=True))
     [verdict] = step.replies
     assert isinstance(verdict, Forward)
-    assert verdict.set == FORWARD.set
+    assert verdict.set == (FORWARD.set if is_stream else (TIMED, *FORWARD.set))
 
 
 def test_a_passthrough_that_nobody_answers_is_told_all_the_same() -> None:

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sidecar.core.events import Headers, Side
-from sidecar.core.requests import Request, Unreadable, payload, read
+from sidecar.core.requests import Request, Unreadable, asks_for_stream, payload, read
 
 LIMIT = 1000
 PROMPT = "what is it?"
@@ -188,6 +188,22 @@ def test_a_stream_must_be_true_and_a_background_false(text: str, *, streaming: b
     """In doubt it streams not, but is in the background, which is refused."""
     assert read(b'{"stream":%s}' % text.encode(), LIMIT).streaming is streaming
     assert read(b'{"background":%s}' % text.encode(), LIMIT).background is background
+
+
+@pytest.mark.parametrize("query", ["stream=true", "a=b&stream=1", "stream=T&a", "stream=TRUE", "stream=%74rue"])
+def test_a_target_may_ask_for_a_stream(query: str) -> None:
+    assert asks_for_stream(f"/openai/v1/responses/resp_1?{query}")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("/", "/?", "/stream=true", "/?stream", "/?stream=", "/?stream=false", "/?stream=0", "/?Stream=true"),
+        *("/?upstream=true", "/?a=stream=true", "/?stream=yes", "/?stream[]=true", "/?\udcff=%ff&&;=\0"),
+    ],
+)
+def test_any_other_target_does_not(target: str) -> None:
+    assert not asks_for_stream(target)
 
 
 @pytest.mark.parametrize(
