@@ -32,6 +32,7 @@ _MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 _NOT_BACKSLASH = re.compile(rb"[^\\]")
 _INTEGER = re.compile(rb"-?[0-9]+\Z")
+_NUMBER = re.compile(rb"-?[0-9]")
 _TOO_COMPLEX = "the body has too many values"
 _NOT_UTF8 = "the body is not UTF-8"
 _NOT_AN_OBJECT = "the body is not a JSON object"
@@ -129,10 +130,14 @@ def text(raw: Raw) -> str:
 
 
 def count(raw: Raw | None) -> int:
-    """Return a count: not negative, at most 64 bits; 0 for what is no integer."""
-    if not raw or _INTEGER.match(bytes(raw)) is None:
+    """Return a count: not negative, at most 64 bits; 0 for what is no integer (`5.0` and `1e2` are)."""
+    digits = bytes(raw or b"")
+    if _INTEGER.match(digits):
+        return clamp(int(digits) if len(digits) <= _LONGEST_COUNT else -1 if digits.startswith(b"-") else MAX_COUNT)
+    if len(digits) > _LONGEST_COUNT or not _NUMBER.match(digits):
         return 0
-    return clamp(int(bytes(raw)) if len(raw) <= _LONGEST_COUNT else -1 if kind(raw) == "-" else MAX_COUNT)
+    number = min(float(digits), float(MAX_COUNT))  # which has no end: 1e999
+    return clamp(int(number)) if number.is_integer() else 0
 
 
 def commas(data: bytes, most: int) -> int:

@@ -310,12 +310,14 @@ def test_a_string_is_its_text(raw: Raw | None, text: str | None) -> None:
 @pytest.mark.parametrize(
     ("raw", "count"),
     [
-        *((None, 0), (Raw(b""), 0), (Raw(b"7"), 7), (Raw(b"-7"), 0), (Raw(b"1.5"), 0), (Raw(b"1e3"), 0)),
+        *((None, 0), (Raw(b""), 0), (Raw(b"7"), 7), (Raw(b"-7"), 0), (Raw(b"1.5"), 0), (Raw(b"1e-3"), 0)),
+        *((Raw(b"5.0"), 5), (Raw(b"1e2"), 100), (Raw(b"1.25E+2"), 125), (Raw(b"-5.0"), 0), (Raw(b"-0.0"), 0)),
+        *((Raw(b"1e300"), 2**63 - 1), (Raw(b"1e999"), 2**63 - 1), (Raw(b"-1e999"), 0), (Raw(b"5." + b"0" * 30), 0)),
         *((Raw(b'"7"'), 0), (Raw(b"[7]"), 0), (Raw(b"null"), 0), (Raw(b"true"), 0), (Raw(b"-0"), 0)),
         *((Raw(b"%d" % 2**63), 2**63 - 1), (Raw(b"9" * 30), 2**63 - 1), (Raw(b"9" * 31), 2**63 - 1)),
         *((Raw(b"9" * 5_000_000), 2**63 - 1), (Raw(b"-" + b"9" * 5_000_000), 0)),
     ],
-    ids=range(16),
+    ids=range(25),
 )
 def test_a_count_is_an_integer_of_64_bits(raw: Raw | None, count: int) -> None:
     """Of any length: Python refuses to read one of more than 4300 digits, and takes its time with others."""
