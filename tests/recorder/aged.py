@@ -8,7 +8,7 @@ from sidecar.recorder.batches import CHILDREN, COLUMNS, INTERCEPTIONS, TABLES, B
 from sidecar.recorder.rows import Value, Values, moment
 from tests.recorder import journal_samples as samples
 
-DAY = datetime(2026, 3, 15, tzinfo=UTC)
+DAY = datetime(2021, 3, 15, tzinfo=UTC)
 _CHILD_ROWS: Mapping[str, Mapping[str, object]] = {
     "user_prompts": samples.PROMPT_ROW,
     "token_usages": samples.TOKENS_ROW,

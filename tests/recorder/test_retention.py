@@ -23,7 +23,7 @@ from tests.recorder.journal_samples import Logged
 WEEK = timedelta(days=7)
 MOMENT = timedelta(microseconds=1)
 SAMPLES = together(interception("old", DAY - WEEK - MOMENT), interception("week-old", DAY - WEEK))
-GONE = {"event": "records too old deleted", "level": "info", "before": "2026-03-08 00:00:00+00:00"}
+GONE = {"event": "records too old deleted", "level": "info", "before": "2021-03-08 00:00:00+00:00"}
 
 
 def settings(url: str, journal: Path | None = None, days: int = 7) -> Settings:
