@@ -120,6 +120,16 @@ class Postgres:
         yield url
         execute(self.url(), f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
+    @contextmanager
+    def role(self, url: str, grant: str) -> Iterator[str]:
+        """The same database's URL for a new role with that grant alone; both are gone afterwards."""
+        name = f"role_{secrets.token_hex(6)}"
+        execute(url, f"CREATE ROLE {name} LOGIN PASSWORD '{self.password}'")
+        execute(url, f"GRANT {grant} TO {name}")
+        yield url.replace("//postgres:", f"//{name}:")
+        execute(url, f"DROP OWNED BY {name}")
+        execute(url, f"DROP ROLE {name}")
+
     def _initialise(self) -> None:
         secret = self.folder / "password"
         secret.write_text(self.password)
