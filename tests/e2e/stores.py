@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,6 +97,14 @@ def sessions(tables: Tables) -> dict[str, Recorded]:
     }
 
 
+def of(names: Collection[str], tables: Tables) -> Tables:
+    """What belongs to these sessions."""
+    interceptions = [row for row in tables["interceptions"] if row["client_session_id"] in names]
+    ids = {row["id"] for row in interceptions}
+    children = {name: [row for row in tables[name] if row["interception_id"] in ids] for name in CHILDREN}
+    return {"interceptions": interceptions, **children}
+
+
 def told(one: Recorded) -> dict[str, object]:
     """All of it but ids of ours, times and who recorded it: the same for the same exchange, wherever it is kept."""
     return {
@@ -112,7 +120,7 @@ def _all(table: str) -> str:
     return f"SELECT * FROM {table} ORDER BY id"  # noqa: S608 - our own table names
 
 
-def _repeated(values: object) -> list[object]:
+def _repeated(values: Iterable[object]) -> list[object]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 

@@ -1,0 +1,54 @@
+"""`aibridge-sidecar recorder` as an operator runs it: a process, at a port that it keeps."""
+
+import signal
+from pathlib import Path
+from typing import Self
+
+from examples.ports import number, reserved
+from tests.e2e.bridges import STOPPED_WITHIN, launched
+from tests.e2e.waiting import eventually
+
+
+class Service:
+    """A context manager: inside, it is ready, with its records in `database`. `start` starts it again after an end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = folder / "service.db"
+        self.folder = folder
+        self._port = reserved()
+        self.port = number(self._port)
+        self.url = f"grpc://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended(signal.SIGKILL)
+        self._port.close()
+
+    @property
+    def output(self) -> str:
+        """What it has written since its last start."""
+        return (self.folder / "output.log").read_text()
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        self.folder.mkdir(exist_ok=True)
+        file = self.folder / "service.toml"
+        file.write_text(f'[recorder]\nurl = "sqlite:///{self.database}"\n[service]\nlisten = "127.0.0.1:{self.port}"\n')
+        self._process = process = launched(self.folder, file, "recorder")
+        eventually(lambda: '"ready"' in self.output or process.poll() is not None, "a Recorder service")
+        assert process.poll() is None, self.output
+
+    def stop(self) -> None:
+        """Tell it to end, and wait until it has."""
+        assert self._ended(signal.SIGTERM) == 0
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._ended(signal.SIGKILL)
+
+    def _ended(self, by: signal.Signals) -> int:
+        self._process.send_signal(by)
+        return self._process.wait(STOPPED_WITHIN)
