@@ -24,7 +24,7 @@ class Scrapes:
         self._address = settings.telemetry.metrics
         self._folder = folder(settings)
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._open: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Answer from now on; where the address is another's, a warning: traffic matters more."""
@@ -32,28 +32,36 @@ class Scrapes:
             return
         host, port = host_and_port(self._address)
         try:
-            self._server = await asyncio.start_server(self._serve, host, port, limit=_HEAD)
+            self._server = await asyncio.start_server(self._accept, host, port, limit=_HEAD)
         except OSError as error:
             log.warning(
                 "metrics are not served", setting="telemetry.metrics", address=self._address, reason=error.strerror
             )
 
     def close(self) -> None:
-        """Take no more connections. Who is being answered is left to the end of the loop."""
+        """Take no more connections, and leave those who are being answered."""
         if self._server:
             self._server.close()
+        for task in self._open:
+            task.cancel()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= _MOST:
+            writer.close()
+            return
+        # A task of our own: of one that asyncio made for a connection, Python 3.11 would log that it was cancelled.
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
         try:
-            if self._open <= _MOST:
-                async with asyncio.timeout(_BOUND):
-                    writer.write(await self._answer(await reader.readuntil(b"\r\n\r\n")))
-                    await writer.drain()
+            async with asyncio.timeout(_BOUND):
+                writer.write(await self._answer(await reader.readuntil(b"\r\n\r\n")))
+                await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # who does not ask in order, or hear the answer, gets none
         finally:
-            self._open -= 1
             writer.close()
 
     async def _answer(self, request: bytes) -> bytes:
