@@ -11,11 +11,18 @@ from rich.console import Console
 
 from sidecar.core.errors import BadSetting, JournalUnavailable
 from sidecar.core.records import CredentialKind, Ended, ErrorType, Failure, Started, Tokens, Tool
+from sidecar.recorder import postgres, reading
+from sidecar.recorder.batches import Store, StoreUnavailable
 from sidecar.recorder.migration import migrate
+from sidecar.recorder.postgres import PostgresStore
+from sidecar.recorder.remote import RemoteStore
 from sidecar.recorder.rows import Stored, row
-from sidecar.recorder.usage import Usage
-from sidecar.report import table, totals
+from sidecar.recorder.sqlite_store import SqliteStore
+from sidecar.recorder.usage import MOST, Usage
+from sidecar.report import Report, table, totals
 from sidecar.settings import Recorder, Settings
+from tests.services import service
+from tests.stores import interception, opened, tokens, tool
 
 FIRST_DAY, SECOND_DAY = 1_000_000_000.0, 1_000_080_000.0  # 2001-09-09 01:46:40 and 2001-09-10 00:00:00, UTC
 
@@ -210,8 +217,12 @@ def test_the_report_is_json(busy: Path) -> None:
 
 
 def shown(database: Path) -> str:
+    return shown_as(totals(at(database)))
+
+
+def shown_as(report: Report) -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(table(totals(at(database))))
+    console.print(table(report))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -259,3 +270,98 @@ def test_a_name_cannot_steer_the_terminal(database: Path) -> None:
     assert "\u202e" not in found
     assert "\ufffd[31mred" in found
     assert "[bold]x[/bold]" in found
+
+
+@pytest.fixture
+def forwarding(tmp_path: Path, fresh_database: str) -> Settings:
+    """To an empty PostgreSQL, from a journal that is not there yet."""
+    recorder = Recorder(url=fresh_database, journal=tmp_path / "forwarded.db")
+    postgres.migrate(recorder)
+    return Settings(runtime_dir=tmp_path / "run", recorder=recorder)
+
+
+BATCHES = (
+    interception("1", tokens(), tokens(input_tokens=MOST), tool()),
+    interception("2", tokens(), initiator_id="bob", status="failed"),
+    opened("3", started_at="2001-09-10T00:00:00.000000Z"),
+)
+
+
+def test_every_store_reports_the_same(tmp_path: Path, database: Path, forwarding: Settings) -> None:
+    """A file, PostgreSQL, and the Recorder service, which answers for a file of its own."""
+    with service(tmp_path / "service", f"sqlite:///{tmp_path}/service.db") as running:
+        asking = Settings(runtime_dir=tmp_path / "run", recorder=running.client())
+        stores: list[Store] = [
+            SqliteStore(database),
+            PostgresStore(forwarding.recorder),
+            RemoteStore(asking.recorder),
+        ]
+        for store in stores:
+            for batch in BATCHES:
+                assert store.put(batch) == frozenset()
+            store.close()
+        found = [totals(settings, "2001-09-09", "2001-09-10") for settings in (at(database), forwarding, asking)]
+    assert found[0]["total"]["interceptions"] == 3
+    assert found[0]["total"]["input_tokens"] == MOST
+    assert found[1:] == found[:1] * 2
+
+
+def test_what_is_not_forwarded_is_told_besides(forwarding: Settings) -> None:
+    assert "not_forwarded" not in totals(forwarding), "there is no journal on this machine"
+    migrate(forwarding.database)
+    assert totals(forwarding)["not_forwarded"] == 0
+    write(forwarding.database, STARTED, replace(STARTED, interception="2"), ENDED)
+    found = totals(forwarding)
+    assert (found["not_forwarded"], found["total"]["interceptions"]) == (2, 0)
+    assert shown_as(found).splitlines()[-1] == "In the local journal, not yet forwarded: 2"
+
+
+def test_nothing_is_said_where_nothing_is_left_to_forward(forwarding: Settings, busy: Path) -> None:
+    migrate(forwarding.database)
+    assert "forwarded" not in shown_as(totals(forwarding))
+    assert "not_forwarded" not in totals(at(busy)), "this journal is the store"
+
+
+def test_a_postgresql_that_is_away_is_a_line(tmp_path: Path, nobody: str) -> None:
+    address = nobody.removeprefix("http://")
+    settings = Settings(runtime_dir=tmp_path, recorder=Recorder(url=f"postgresql://me:hidden@{address}/records"))
+    with pytest.raises(StoreUnavailable) as caught:
+        totals(settings)
+    line = str(caught.value)
+    assert line.startswith(f"store postgresql://me@{address}/records: connection failed")
+    assert "\n" not in line
+    assert "hidden" not in line
+
+
+def test_a_postgresql_without_our_tables_is_a_line(tmp_path: Path, fresh_database: str) -> None:
+    settings = Settings(runtime_dir=tmp_path, recorder=Recorder(url=fresh_database))
+    with pytest.raises(StoreUnavailable, match=r": a table is missing; .*\(42P01\)$"):
+        totals(settings)
+
+
+def test_a_service_that_is_away_is_a_line(tmp_path: Path, nobody: str) -> None:
+    url = nobody.replace("http://", "grpc://")
+    settings = Settings(runtime_dir=tmp_path, recorder=Recorder(url=url))
+    with pytest.raises(StoreUnavailable, match=f"^recorder service {url}: UNAVAILABLE$"):
+        totals(settings)
+
+
+def test_a_report_can_change_nothing(forwarding: Settings) -> None:
+    with (
+        pytest.raises(StoreUnavailable, match="ReadOnlySqlTransaction"),
+        reading.store(forwarding) as engine,
+        engine.connect() as connection,
+    ):
+        connection.exec_driver_sql("DELETE FROM interceptions")
+
+
+def test_a_report_gives_up_a_statement_that_takes_for_ever(
+    forwarding: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PATIENCE", 0.05)
+    with (
+        pytest.raises(StoreUnavailable, match="it took too long"),
+        reading.store(forwarding) as engine,
+        engine.connect() as connection,
+    ):
+        connection.exec_driver_sql("SELECT pg_sleep(60)")

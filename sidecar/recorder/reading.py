@@ -13,8 +13,7 @@ from sidecar.core.errors import BadSetting
 from sidecar.recorder.connection import check, unavailable, uri
 from sidecar.settings import Recorder, Settings
 
-STATEMENT = 300  # seconds that PostgreSQL works at one statement
-_PATIENCE = f"SET LOCAL statement_timeout = '{STATEMENT}s'"
+PATIENCE = 300.0  # seconds that PostgreSQL works at one statement
 
 Days = tuple[date | None, date | None]
 
@@ -60,7 +59,8 @@ def _postgresql(recorder: Recorder) -> Iterator[Engine]:
     from sidecar.recorder import postgres_connection as postgres  # noqa: PLC0415 - psycopg, which need not be there
 
     engine = postgres.engine(recorder).execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_PATIENCE))
+    patience = f"SET LOCAL statement_timeout = {round(PATIENCE * 1000)}"
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(patience))
     try:
         yield engine
     except DBAPIError as error:
