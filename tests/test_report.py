@@ -290,7 +290,7 @@ BATCHES = (
 def test_every_store_reports_the_same(tmp_path: Path, database: Path, forwarding: Settings) -> None:
     """A file, PostgreSQL, and the Recorder service, which answers for a file of its own."""
     with service(tmp_path / "service", f"sqlite:///{tmp_path}/service.db") as running:
-        asking = Settings(runtime_dir=tmp_path / "run", recorder=running.client())
+        asking = Settings(runtime_dir=tmp_path / "asking" / "run", recorder=running.client())
         stores: list[Store] = [
             SqliteStore(database),
             PostgresStore(forwarding.recorder),
