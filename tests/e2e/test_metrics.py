@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,21 @@ def test_a_response_let_go_before_its_records_were_safe_is_counted(
                 eventually(lambda name=name: scraped(port)[name] > 0, name)
     assert running.ending(case).ended == ("completed", None, 200)
     shows(port, responses_let_go_total=1, journal_pending_records=0, journal_pending_bytes=0)
+
+
+def test_a_response_cut_before_its_records_were_safe_is_counted(
+    start: Start, script: Script, provider: ThreadedProvider, case: str, tmp_path: Path
+) -> None:
+    recorder = {"url": f"sqlite:///{tmp_path}/records.db", "on_worker_loss": "cut"}
+    running, port = start(limits={"end_commit_timeout": 0.5}, recorder=recorder)
+    script[case] = streamed(case, hold=1)
+    with asking(running.port, case, ASKED_STREAM) as connection:
+        connection.head()
+        connection.until(FIRST)
+        with locked(running.database):
+            provider.release(case)
+            assert connection.rest()[1] is False
+            shows(port, responses_cut_total=1, responses_let_go_total=0)
 
 
 def test_a_bridge_that_starts_again_counts_from_nothing(start: Start, script: Script, case: str) -> None:
