@@ -7,11 +7,10 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """`moments`: kills in one test; `outage`: seconds of each; `rounds`: of outages; `asked`: requests in a phase."""
+    """`moments`: kills in one test; `outage`: seconds of each; `asked`: requests between two outages."""
 
     moments: int
     outage: float
-    rounds: int
     asked: int
     tells: bool = False
 
@@ -22,5 +21,5 @@ class Form:
             sys.stderr.flush()
 
 
-SHORT: Final = Form(moments=6, outage=1.0, rounds=1, asked=12)
-FULL: Final = Form(moments=100, outage=60.0, rounds=3, asked=200, tells=True)
+SHORT: Final = Form(moments=6, outage=1.0, asked=12)
+FULL: Final = Form(moments=100, outage=60.0, asked=200, tells=True)
