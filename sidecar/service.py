@@ -62,12 +62,27 @@ async def _serve(settings: Settings, store: Store, secured: grpc.ServerCredentia
     watch = asyncio.create_task(recorder.watch())
     place, _, _ = settings.recorder.url.partition("?")  # of the parameters some are secrets
     log.info("ready", listen=settings.service.listen, store=place)
-    await stop.wait()
+    await _told(stop, gathering)
+    watch.cancel()
+    await _drain(server, recorder)
+
+
+async def _told(stop: asyncio.Event, gathering: Gathering) -> None:
+    """Wait until told to stop. Raises `SidecarError` when there is nobody left who stores: a fault of ours."""
+    either = [asyncio.create_task(event.wait()) for event in (stop, gathering.ended)]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    for task in either:
+        task.cancel()
+    if gathering.ended.is_set():
+        msg = "the store's thread has ended by a fault, so nothing can be stored any more"
+        raise SidecarError(msg)
+
+
+async def _drain(server: aio.Server, recorder: Recorder) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(recorder.drain(), GRACE)
-    watch.cancel()
     await server.stop(_GOODBYE)
-    is_closed = gathering.close(CLOSING)
+    is_closed = recorder.gathering.close(CLOSING)
     log.info("stopped", unanswered=recorder.calls)
     if recorder.calls or not is_closed:
         # A thread may hang at the database for long; nobody was told that what it has is stored.

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from google.protobuf.message import Message
@@ -22,9 +22,6 @@ from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
 from sidecar.recorder.batches import CHILDREN, COLUMNS, END_COLUMNS, INTERCEPTIONS, TABLES, Batch
 from sidecar.recorder.rows import Value, Values
 from sidecar.recorder.usage import COUNTS, GROUPINGS, Totals, Usage
-
-# Not the classes of the descriptor's module: which implementation is in use is the library's affair.
-Field: TypeAlias = Any
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Recorder"].full_name
 MOST_RECORDS: Final = 10_000  # in one request
@@ -42,19 +39,34 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
 _TABLES: Final = {kind: table for table, kind in KINDS.items()} | {STARTED: INTERCEPTIONS}
 _TIMES: Final = dict.fromkeys(KINDS.values(), "created_at") | {STARTED: "started_at", ENDED: "ended_at"}
 _COLUMN: Final = {"text": "prompt"}  # every other field's name is its column's
-_MESSAGES: Final = {field.name: field.message_type for field in pb.Record.DESCRIPTOR.oneofs_by_name["record"].fields}
-_FIELDS: Final = {
-    kind: tuple((field, _COLUMN.get(field.name, field.name)) for field in message.fields)
-    for kind, message in _MESSAGES.items()
-    if message
-}
 _DOCUMENTS: Final[Mapping[str, type]] = {"actor_metadata": dict[str, str], "extra": dict[str, int]}
-
 # Bytes of UTF-8: of content as many as a request may have; of a column that is not here, ID_BYTES.
 _CONTENT: Final = 2**31
 _LIMITS: Final = dict.fromkeys(("prompt", "open_prompt", "input", "content"), _CONTENT) | dict.fromkeys(
     ("request_path", "server_url", "error_message", "invocation_error"), 65_536
 )
+
+
+class Field(NamedTuple):
+    """A message's field and the column it is. `limit`: bytes of a text; `document`: what a column of JSON holds."""
+
+    name: str
+    column: str
+    is_optional: bool
+    limit: int
+    document: type | None
+
+
+def _fields(kind: str) -> tuple[Field, ...]:
+    named = pb.Record.DESCRIPTOR.fields_by_name[kind].message_type
+    found = ((field, _COLUMN.get(field.name, field.name)) for field in named.fields) if named else ()
+    return tuple(
+        Field(field.name, column, field.has_presence, _LIMITS.get(column, ID_BYTES), _DOCUMENTS.get(column))
+        for field, column in found
+    )
+
+
+_FIELDS: Final = {kind: _fields(kind) for kind in _TIMES}
 
 _ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -120,10 +132,10 @@ def _record(values: Mapping[str, Value], kind: str) -> pb.Record:
     record = pb.Record(id=row_id, interception_id=str(values.get("interception_id", row_id)), at=_timestamp(at))
     message = getattr(record, kind)
     message.SetInParent()
-    for field, column in _FIELDS[kind]:
-        value = values[column]
-        if column in _DOCUMENTS:
-            getattr(message, field.name).update(_document(value, column))
+    for field in _FIELDS[kind]:
+        value = values[field.column]
+        if field.document:
+            getattr(message, field.name).update(_document(value, field.document))
         elif value is not None:
             setattr(message, field.name, value)
     return record
@@ -132,7 +144,7 @@ def _record(values: Mapping[str, Value], kind: str) -> pb.Record:
 def _values(record: pb.Record, kind: str | None) -> dict[str, Value]:
     _identified(record, kind)
     message = getattr(record, str(kind))
-    values = {column: _value(message, field, column) for field, column in _FIELDS[str(kind)]}
+    values = {field.column: _value(message, field) for field in _FIELDS[str(kind)]}
     own = {"id": record.id, "interception_id": record.interception_id, _TIMES[str(kind)]: _moment(record.at)}
     return values | own
 
@@ -150,18 +162,18 @@ def _identified(record: pb.Record, kind: str | None) -> None:
         raise ValueError
 
 
-def _value(message: Message, field: Field, column: str) -> Value:
-    if field.has_presence and not message.HasField(field.name):
+def _value(message: Message, field: Field) -> Value:
+    if field.is_optional and not message.HasField(field.name):
         return None
     value = getattr(message, field.name)
-    if column in _DOCUMENTS:
-        return _json({clean(name): _fit(found, column) for name, found in value.items()})
-    return _fit(value, column)
+    if field.document:
+        return _json({clean(name): _fit(found, field.limit) for name, found in value.items()})
+    return _fit(value, field.limit)
 
 
-def _fit(value: str | int, column: str) -> str | int:
+def _fit(value: str | int, limit: int) -> str | int:
     if isinstance(value, str):
-        return clean(value, _LIMITS.get(column, ID_BYTES))
+        return clean(value, limit)
     return clamp(int(value))  # a flag too is a number in SQLite
 
 
@@ -169,8 +181,8 @@ def _row(values: Mapping[str, Value], columns: Iterable[str]) -> Values:
     return tuple(values.get(column) for column in columns)
 
 
-def _document(value: Value, column: str) -> dict[str, str] | dict[str, int]:
-    found: dict[str, Any] = msgspec.json.decode(str(value), type=_DOCUMENTS[column])
+def _document(value: Value, kind: type) -> dict[str, str] | dict[str, int]:
+    found: dict[str, Any] = msgspec.json.decode(str(value), type=kind)
     return {name: clamp(item) if isinstance(item, int) else item for name, item in found.items()}
 
 

@@ -9,9 +9,10 @@ While a transaction waits for the disk, or for the database, the next one gather
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from queue import SimpleQueue
 from typing import Final
@@ -39,6 +40,7 @@ class Gathering:
 
     def __init__(self, store: Store) -> None:
         self.batches = 0  # that wait or are on their way
+        self.ended = asyncio.Event()  # no batch will be stored any more
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
@@ -75,15 +77,23 @@ class Gathering:
         self.batches -= 1
 
     def _run(self) -> None:
-        while some := self._next():
-            outcome: Outcome
-            try:
-                outcome = self._stored([one.records for one in some])
-            except StoreUnavailable as error:
-                outcome = error
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits
-                self._loop.call_soon_threadsafe(_settle, some, outcome)
-        self._store.close()
+        try:
+            while some := self._next():
+                self._on_loop(partial(_settle, some, self._outcome(some)))
+        finally:
+            self._store.close()
+            self._on_loop(self.ended.set)
+
+    def _outcome(self, some: Sequence[Waiting]) -> Outcome:
+        batch, malformed = contract.batch(chain.from_iterable(one.records for one in some))
+        try:
+            return malformed | self._store.put(batch)
+        except StoreUnavailable as error:
+            return error
+
+    def _on_loop(self, done: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits
+            self._loop.call_soon_threadsafe(done)
 
     def _next(self) -> list[Waiting]:
         """All that waits, once something does; nothing at the end."""
@@ -95,10 +105,6 @@ class Gathering:
                 break
             some.append(one)
         return some
-
-    def _stored(self, some: Sequence[Records]) -> frozenset[str]:
-        batch, malformed = contract.batch(chain.from_iterable(some))
-        return malformed | self._store.put(batch)
 
 
 def _settle(some: Sequence[Waiting], outcome: Outcome) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.text import ID_BYTES, MAX_COUNT
@@ -51,6 +51,7 @@ def column(batch: Batch, table: str, name: str) -> object:
     return row[COLUMNS[table].index(name)]
 
 
+@settings(max_examples=40)  # each draws some hundred values
 @given(batches())
 def test_every_row_comes_back_as_it_was(batch: Batch) -> None:
     back, unfit = contract.batch(sent(batch))

@@ -17,7 +17,7 @@ from tests.recorder.contract_samples import whole
 class Listed:
     """A store that keeps a list of transactions, and waits at each until it is let go."""
 
-    def __init__(self, *outcomes: frozenset[str] | StoreUnavailable, held: bool = False) -> None:
+    def __init__(self, *outcomes: frozenset[str] | Exception, held: bool = False) -> None:
         self.transactions: list[frozenset[str]] = []
         self.closed = False
         self.entered, self.released = threading.Semaphore(0), threading.Event()
@@ -30,7 +30,7 @@ class Listed:
         assert self.released.wait(PATIENCE)
         self.transactions.append(batch.ids())
         outcome = self._outcomes.pop(0) if self._outcomes else frozenset[str]()
-        if isinstance(outcome, StoreUnavailable):
+        if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
@@ -145,3 +145,15 @@ async def test_what_waits_is_stored_before_the_end() -> None:
     await asyncio.gather(*tasks)
     assert gathered.close(PATIENCE)
     assert store.transactions == [ids("i-1"), ids("i-2")]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_fault_of_ours_is_no_silence() -> None:
+    """A thread that is gone answers nobody, and whoever runs it must know."""
+    store = Listed(ZeroDivisionError())
+    gathered = Gathering(store)
+    put = asyncio.create_task(gathered.put(sent("i-1")))
+    await asyncio.wait_for(gathered.ended.wait(), PATIENCE)
+    assert store.closed
+    assert not put.done()
+    put.cancel()

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from sidecar.recorder import sqlite_store
 from sidecar.recorder.batches import INTERCEPTIONS, TABLES, Batch, StoreUnavailable
@@ -89,6 +89,7 @@ def test_a_row_that_no_table_can_hold_is_left_out_alone(database: Path, store: S
     assert held(database) == as_sets(whole())
 
 
+@settings(max_examples=40)  # each draws some hundred values
 @given(batch=batches())
 def test_whatever_the_contract_tells_fits(fresh: Path, tmp_path_factory: pytest.TempPathFactory, batch: Batch) -> None:
     database = tmp_path_factory.mktemp("store") / "store.db"
