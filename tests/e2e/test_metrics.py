@@ -143,6 +143,19 @@ def test_a_response_cut_before_its_records_were_safe_is_counted(
             shows(port, responses_cut_total=1, responses_let_go_total=0)
 
 
+def test_what_is_not_yet_forwarded_is_shown_with_its_age(
+    start: Start, script: Script, nobody: str, tmp_path: Path, case: str
+) -> None:
+    """A store that is away: nothing is lost, and an operator sees it."""
+    running, port = start(recorder={"url": nobody.replace("http", "grpc"), "journal": str(tmp_path / "records.db")})
+    script[case] = whole(case)
+    assert ask(running.port, case, ASKED).status == 200
+    shows(port, unforwarded_interceptions=1, forwarded_interceptions_total=0)
+    eventually(lambda: scraped(port)["forward_failures_total"] > 0, "a batch that could not be forwarded")
+    eventually(lambda: scraped(port)["unforwarded_oldest_seconds"] > 1, "an age that rises")
+    assert scraped(port)["journal_bytes"] > 0
+
+
 def test_a_bridge_that_starts_again_counts_from_nothing(start: Start, script: Script, case: str) -> None:
     script[case] = whole(case)
     running, port = start()
