@@ -16,7 +16,7 @@ from psycopg import errors
 from sidecar.recorder.batches import TABLES, Batch
 from sidecar.recorder.postgres_connection import StoreUnfit, conninfo, engine, told
 from sidecar.recorder.postgres_migration import migrate
-from sidecar.recorder.postgres_months import add, drop_months, following, months, touched
+from sidecar.recorder.postgres_months import KEEPING, add, drop_months, following, months, touched
 from sidecar.recorder.postgres_statements import END, INSERT, arrays
 from sidecar.recorder.postgres_watch import Watch
 from sidecar.recorder.rows import Values
@@ -81,14 +81,12 @@ class PostgresStore:
         work = [(INSERT[table], batch.rows[table], 0) for table in TABLES if batch.rows.get(table)]
         work += [(END, batch.ends, -1)] if batch.ends else []
         self._prepare(connection, touched(batch))
-        try:
+        with suppress(*_UNFIT):  # or of a month that was dropped since we looked
             return self._together(connection, work)
-        except errors.CheckViolation:  # a month that was dropped since we looked, or that no calendar has
-            self._months.clear()
-            self._prepare(connection, touched(batch))
-        except _UNFIT:
-            pass
+        self._months.clear()
         with self._transaction(connection):
+            connection.execute(KEEPING)
+            add(connection.execute, touched(batch))
             return frozenset(left for sql, rows, key in work for left in _left_out(connection, sql, rows, key))
 
     def _together(self, connection: psycopg.Connection[Any], work: Sequence[_Work]) -> frozenset[str]:

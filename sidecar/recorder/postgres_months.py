@@ -18,6 +18,7 @@ from sidecar.recorder.batches import COLUMNS, INTERCEPTIONS, TABLES, Batch
 # Advisory locks of ours: "aibr" and which.
 MIGRATING: Final = "SELECT pg_advisory_xact_lock(1634296434, 1)"
 _ADDING: Final = "SELECT pg_advisory_xact_lock(1634296434, 2)"
+KEEPING: Final = "SELECT pg_advisory_xact_lock_shared(1634296434, 3)"  # until the transaction's end no month is dropped
 _DROPPING: Final = "SELECT pg_advisory_lock(1634296434, 3)"
 _PATIENCE: Final = "SET lock_timeout = '30s'"  # for those who still read a month that goes
 

@@ -2,6 +2,9 @@
 
 No foreign keys: a record that had to be left out must not take with it what belongs to it, and a sink may receive a
 batch in any order. The ids tie the rows together.
+
+In PostgreSQL each is partitioned by month, and the moment that decides is part of the key (migrations/versions). It is
+not said here, where it would change SQLite's.
 """
 
 from datetime import UTC, datetime

@@ -187,6 +187,15 @@ def test_several_may_drop_at_once(store: PostgresStore, database: Engine) -> Non
         assert sorted(name for each in done for name in each.result()) == names(2001, 9)
 
 
+def test_rows_and_drops_may_cross(url: str, database: Engine) -> None:
+    """A row for a month that goes at that very moment is in the next one of that name, or tried again: never unfit."""
+    with closing(PostgresStore(samples.recorder(url))) as store, ThreadPoolExecutor() as pool:
+        for number in range(20):
+            dropping = pool.submit(drop_months, database, OCTOBER)
+            assert store.put(prompt(number, "2001-09-09T00:00:00Z")) == frozenset()
+            dropping.result()
+
+
 def test_tables_of_others_are_left_alone(url: str, database: Engine) -> None:
     execute(url, "CREATE TABLE bookmarks_2001_09 (url text)")
     execute(url, "CREATE TABLE user_prompts_2001_13 (url text)")
