@@ -146,6 +146,19 @@ def test_a_worker_killed_amid_a_stream_costs_the_client_the_rest(
     assert line["details"].startswith("ext_proc_error_gRPC_error")
 
 
+def test_a_worker_killed_amid_json_costs_the_client_the_rest(
+    strict: Bridge, worker: int, script: Script, provider: ThreadedProvider, case: str
+) -> None:
+    """Its length was told, and is not reached."""
+    script[case] = whole(case, hold=0)
+    with asking(strict.port, case, ASKED) as connection:
+        assert connection.head().first("content-length") == str(len(whole(case).body))
+        killed(worker)
+        provider.release(case)
+        assert connection.ended()
+    assert strict.ending(case).ended == ("failed", "lost", None)
+
+
 def test_a_worker_killed_before_the_response_means_an_error(
     strict: Bridge, worker: int, script: Script, provider: ThreadedProvider, case: str
 ) -> None:
