@@ -1,6 +1,8 @@
 import os
 import pty
+import re
 import subprocess
+import threading
 from collections import Counter
 from contextlib import closing
 from datetime import timedelta
@@ -18,12 +20,13 @@ from sidecar.recorder.migration import migrate
 from sidecar.recorder.postgres import PostgresStore
 from sidecar.recorder.postgres import migrate as migrate_postgres
 from sidecar.recorder.sqlite_store import SqliteStore
+from sidecar.recorder.turns import turn
 from sidecar.settings import Recorder, Settings
 from tests.e2e.bridges import COMMAND, ROOT, Bridge, environment
 from tests.e2e.connections import ask
 from tests.e2e.exchanges import ASKED, whole
 from tests.e2e.scripts import Script
-from tests.e2e.waiting import PATIENCE
+from tests.e2e.waiting import PATIENCE, eventually
 from tests.recorder import journal_samples, postgres_samples
 from tests.recorder.aged import DAY, interception, together
 
@@ -140,6 +143,20 @@ def test_what_the_store_knows_as_open_and_the_journal_as_ended_goes_from_both(
     purge(forwarded, actor="alice", yes=True)
     assert names(database) == []
     assert postgres_samples.ids(fresh_database, "interceptions") == ["2"]
+
+
+def test_it_waits_for_its_turn(forwarded: Settings, database: Path) -> None:
+    """The forwarder's batch is on its way to the store: what was deleted now would come back there."""
+    put(database)
+    lock = database.parent / "records.db.forwarding.lock"
+    thread = threading.Thread(target=purge, args=(forwarded,), kwargs={"actor": "alice", "yes": True})
+    with turn(database):
+        thread.start()
+        waiter = re.compile(rf"-> FLOCK .*:{lock.stat().st_ino} ")
+        eventually(lambda: waiter.search(Path("/proc/locks").read_text()), "somebody who waits for the lock")
+        assert names(database) == ["1", "2", "3", "4"]
+    thread.join(PATIENCE)
+    assert names(database) == ["3", "4"]
 
 
 def test_a_service_s_store_is_not_ours_to_purge(database: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ Progress = Callable[[int], None]  # so many more interceptions are gone
 
 GOAL: Final = 0.05  # seconds that a transaction should last: a writer that meets one waits for it
 GIVING_WAY: Final = 4  # times as long as it lasted nothing is done after it
+LONGEST_PAUSE: Final = 1.0  # seconds of that
 BUSY_PAUSE: Final = 0.1  # seconds before another try where somebody else was in the way
 
 
@@ -81,19 +82,22 @@ def nobody(_interceptions: int) -> None:
 
 
 class Pace:
-    """How many interceptions a transaction may take: as many as fit into `GOAL`, and `most` at most."""
+    """How many interceptions a transaction may take: as many as fit into `goal` seconds, and `most` at most."""
 
-    def __init__(self, most: int, pause: Pause) -> None:
+    def __init__(self, most: int, pause: Pause, *, goal: float = GOAL, giving_way: float = GIVING_WAY) -> None:
+        """`giving_way`: times as long as a transaction lasted nothing is done after it."""
         self._most = most
         self._pause = pause
+        self._goal = goal
+        self._giving_way = giving_way
         self.size = most
         self.stopped = False
 
     def give_way(self, began: float, ended: float) -> None:
         """After a transaction between these two readings of a clock, in seconds."""
         took = ended - began
-        self.size = max(1, min(self._most, 2 * self.size, int(self.size * GOAL / max(took, 1e-6))))
-        self.stopped = self._pause(GIVING_WAY * took)
+        self.size = max(1, min(self._most, 2 * self.size, int(self.size * self._goal / max(took, 1e-6))))
+        self.stopped = self._pause(min(self._giving_way * took, LONGEST_PAUSE))
 
     def try_again(self) -> bool:
         """After somebody else was in the way: whether to."""

@@ -36,6 +36,8 @@ T = TypeVar("T")
 _Found = tuple[Any, str]  # a time, an id
 
 AT_ONCE: Final = 500  # interceptions in a transaction, at most
+GOAL: Final = 0.25  # seconds that one should last: no writer waits for it
+GIVING_WAY: Final = 1  # times as long as that nothing is done, so that half of a processor and disk are others'
 _BEGIN: Final = "SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', '300s', true)"
 _MINE: Final = "SELECT pg_try_advisory_xact_lock(1634296434, 4)"  # the others are in `postgres_months`
 _BUSY: Final = frozenset({"55P03", "40P01", "40001"})  # a lock not available, a deadlock, a serialization failure
@@ -73,7 +75,7 @@ class PostgresErasure:
 
     def erase(self, scope: Scope, pause: Pause, progress: Progress = nobody) -> Counts:
         """Delete it."""
-        pace = Pace(AT_ONCE, pause)
+        pace = Pace(AT_ONCE, pause, goal=GOAL, giving_way=GIVING_WAY)
         gone: Counter[str] = Counter()
         with self._connected() as connection:
             with suppress(Taken):
@@ -104,7 +106,7 @@ class PostgresErasure:
 
     def forget(self, ids: Sequence[str], pause: Pause) -> Counts:
         """Delete these interceptions, open or not: they have ended elsewhere."""
-        pace = Pace(AT_ONCE, pause)
+        pace = Pace(AT_ONCE, pause, goal=GOAL, giving_way=GIVING_WAY)
         gone: Counter[str] = Counter()
         with self._connected() as connection:
             for start in range(0, len(ids), AT_ONCE):

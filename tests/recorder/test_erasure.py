@@ -160,23 +160,23 @@ def test_an_actor_s_erasure_leaves_what_belongs_to_nobody(place: Place) -> None:
 
 def test_many_go_in_many_transactions(place: Place) -> None:
     """Of which each is told, and after each the writers have their turn."""
-    place.put(together(*(interception(f"{number:04d}", DAY - number * SECOND) for number in range(1250))))
+    place.put(together(*(interception(f"{number:04d}", DAY - number * SECOND) for number in range(620))))
     pauses: list[float] = []
     told: list[int] = []
     counts = place.erasure.erase(Scope(before=DAY), lambda seconds: bool(pauses.append(seconds)), told.append)
-    assert counts == each(1249)
-    assert sum(told) == 1249
-    assert len(pauses) >= len(told) >= 3
+    assert counts == each(619)
+    assert sum(told) == 619
+    assert len(pauses) >= len(told) >= 2
     assert place.left() == whole("0000")
 
 
 def test_it_stops_when_told_to_and_what_is_done_is_done(place: Place) -> None:
-    place.put(together(*(interception(f"{number:04d}", DAY - SECOND) for number in range(1250))))
+    place.put(together(*(interception(f"{number:04d}", DAY - SECOND) for number in range(620))))
     told: list[int] = []
     counts = place.erasure.erase(Scope(before=DAY), lambda _: True, told.append)
     assert counts == each(told[0])
     assert len(told) == 1
-    assert place.erasure.erase(Scope(before=DAY), on) == each(1250 - told[0])
+    assert place.erasure.erase(Scope(before=DAY), on) == each(620 - told[0])
 
 
 def test_a_scope_is_never_everything() -> None:
@@ -185,15 +185,15 @@ def test_a_scope_is_never_everything() -> None:
 
 
 def test_a_transaction_that_lasts_is_followed_by_smaller_ones() -> None:
-    """And the pause after it is in proportion; afterwards they grow again, by twice at most."""
+    """And the pause after it is in proportion, up to a second; afterwards they grow again, by twice at most."""
     pauses: list[float] = []
     pace = Pace(100, lambda seconds: bool(pauses.append(seconds)))
-    pace.give_way(1.0, 2.0)
-    assert (pace.size, pauses) == (5, [4.0])
+    pace.give_way(1.0, 1.125)
+    assert (pace.size, pauses) == (40, [0.5])
     pace.give_way(2.0, 2.0)
-    assert (pace.size, pauses) == (10, [4.0, 0.0])
+    assert (pace.size, pauses) == (80, [0.5, 0.0])
     pace.give_way(0.0, 1000.0)
-    assert (pace.size, pace.stopped) == (1, False)
+    assert (pace.size, pauses[-1], pace.stopped) == (1, 1.0, False)
 
 
 def test_pauses_are_over_as_soon_as_somebody_says_stop() -> None:

@@ -157,7 +157,7 @@ def test_a_purge_waits_for_who_is_in_the_way(
 
 def test_a_batch_is_put_while_thousands_go(url: str, store: PostgresStore, erasure: PostgresErasure) -> None:
     """What is put stays, and is put without a failure."""
-    store.put(together(*(interception(f"{number:05d}", DAY - SECOND) for number in range(3000))))
+    store.put(together(*(interception(f"{number:05d}", DAY - SECOND) for number in range(1500))))
     gone: list[Counts] = []
     scope = Scope(before=DAY)
     thread = threading.Thread(target=lambda: gone.append(erasure.erase(scope, threading.Event().wait)))
@@ -167,7 +167,7 @@ def test_a_batch_is_put_while_thousands_go(url: str, store: PostgresStore, erasu
         assert store.put(interception(f"new-{put}", DAY)) == frozenset()
         put += 1
     thread.join(PATIENCE)
-    assert gone == [each(3000)]
+    assert gone == [each(1500)]
     assert samples.ids(url, "interceptions") == sorted(f"new-{number}" for number in range(put))
 
 

@@ -42,7 +42,7 @@ def raw(database: Path) -> bytes:
 
 async def test_a_writer_commits_all_that_it_is_given_while_thousands_go(database: Path) -> None:
     """Each commit falls among the deletions: the next is submitted when the last is durable."""
-    filled(database, 5000)
+    filled(database, 3000)
     journal = Journal(database, worker=samples.WORKER, new_id=Ids(time.time), now=time.time)
     journal.open(asyncio.get_running_loop())
     written, going = 0, asyncio.create_task(asyncio.to_thread(_erased, database))
@@ -50,7 +50,7 @@ async def test_a_writer_commits_all_that_it_is_given_while_thousands_go(database
         start = replace(samples.started(f"new-{written}"), at=DAY.timestamp())
         await asyncio.wait_for(journal.submit([start, *samples.whole(f"new-{written}")]), BOUND)
         written += 1
-    assert await going == 5000
+    assert await going == 3000
     assert journal.close(BOUND) == 0
     names = samples.select(database, "SELECT id FROM interceptions WHERE ended_at IS NOT NULL")
     assert {str(name) for (name,) in names} == {f"new-{number}" for number in range(written)}
