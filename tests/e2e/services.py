@@ -1,6 +1,8 @@
 """`aibridge-sidecar recorder` as an operator runs it: a process, at a port that it keeps."""
 
 import signal
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -10,21 +12,22 @@ from tests.e2e.waiting import eventually
 
 
 class Service:
-    """A context manager: inside, it is ready, with its records in `database`. `start` starts it again after an end."""
+    """A context manager, after which nothing of it is left. Its records are in `database`, whenever it runs."""
 
     def __init__(self, folder: Path) -> None:
         self.database = folder / "service.db"
         self.folder = folder
         self._port = reserved()
         self.port = number(self._port)
+        self._process: subprocess.Popen[bytes] | None = None
         self.url = f"grpc://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended(signal.SIGKILL)
+        with suppress(subprocess.SubprocessError):
+            self._ended(signal.SIGKILL)
         self._port.close()
 
     @property
@@ -50,5 +53,7 @@ class Service:
         self._ended(signal.SIGKILL)
 
     def _ended(self, by: signal.Signals) -> int:
+        if self._process is None:
+            return 0
         self._process.send_signal(by)
         return self._process.wait(STOPPED_WITHIN)

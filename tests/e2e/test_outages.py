@@ -97,6 +97,7 @@ def postgresql(server: Postgres) -> Iterator[Trouble]:
 @contextmanager
 def recorder_service(folder: Path) -> Iterator[Trouble]:
     with Service(folder) as service, Relay(service.port) as relay:
+        service.start()
         outages: dict[str, Outage] = {
             "stopped": lambda: away(service.stop, service.start),
             "killed": lambda: away(service.kill, service.start),

@@ -45,6 +45,7 @@ def test_the_same_replay_gives_the_same_rows_in_all_three_stores(  # noqa: PLR09
     here = records(of(names, in_sqlite(shared.database).tables()))
     with ExitStack() as stack:
         service = stack.enter_context(Service(disk / "service"))
+        service.start()
         there = {"a": in_postgres(fresh_database), "b": in_sqlite(service.database, service.url)}
         for folder, store in there.items():
             (disk / folder).mkdir()
