@@ -48,6 +48,12 @@ def serve(settings: Settings) -> None:
     uvloop.run(_serve(settings, store, secured))
 
 
+def warn(service: Service) -> None:
+    """Log it where others than this machine reach the port and need no certificate."""
+    if not is_loopback(host_and_port(service.listen)[0]) and service.client_ca_file is None:
+        log.warning("whoever reaches the port may send records and ask for reports: service.client_ca_file is not set")
+
+
 async def _serve(settings: Settings, store: Store, secured: grpc.ServerCredentials | None) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for order in (signal.SIGTERM, signal.SIGINT):
@@ -81,10 +87,11 @@ async def _told(stop: asyncio.Event, gathering: Gathering) -> None:
 async def _drain(server: aio.Server, recorder: Recorder) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(recorder.drain(), GRACE)
+    unanswered = recorder.calls
     await server.stop(_GOODBYE)
     is_closed = recorder.gathering.close(CLOSING)
-    log.info("stopped", unanswered=recorder.calls)
-    if recorder.calls or not is_closed:
+    log.info("stopped", unanswered=unanswered)
+    if unanswered or not is_closed:
         # A thread may hang at the database for long; nobody was told that what it has is stored.
         os._exit(0)
 
@@ -109,7 +116,7 @@ async def _listen(recorder: Recorder, service: Service, secured: grpc.ServerCred
             server.add_insecure_port(service.listen)
     except RuntimeError:
         raise _not_listening(service.listen, "cannot be listened at") from None
-    _warn(service)
+    warn(service)
     await server.start()
     return server
 
@@ -149,8 +156,3 @@ def _free(listen: str) -> None:
 
 def _not_listening(listen: str, reason: str) -> SidecarError:
     return SidecarError(f"service.listen = {listen!r}: {reason}")
-
-
-def _warn(service: Service) -> None:
-    if not is_loopback(host_and_port(service.listen)[0]) and service.client_ca_file is None:
-        log.warning("whoever reaches the port may send records and ask for reports: service.client_ca_file is not set")

@@ -14,11 +14,14 @@ import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from structlog.testing import capture_logs
 
+from sidecar import settings
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
 from sidecar.recorder import contract
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS, TABLES, Batch, StoreUnavailable
 from sidecar.recorder.remote import RemoteStore
+from sidecar.service import warn
 from sidecar.settings import Recorder
 from tests.e2e.waiting import PATIENCE, eventually
 from tests.postgres import Postgres, execute
@@ -44,8 +47,8 @@ def certificate(tmp_path: Path) -> Certificates:
 
 
 @contextmanager
-def store(settings: Recorder) -> Iterator[RemoteStore]:
-    with closing(RemoteStore(settings)) as made:
+def store(recorder: Recorder) -> Iterator[RemoteStore]:
+    with closing(RemoteStore(recorder)) as made:
         yield made
 
 
@@ -319,17 +322,22 @@ def test_mtls_lets_nobody_in_without_a_certificate_of_its_authority(tmp_path: Pa
     assert [row[0] for row in rows(tmp_path / "store.db", INTERCEPTIONS)] == ["i-1"]
 
 
-@pytest.mark.parametrize(("client_ca", "warnings"), [(False, 1), (True, 0)])
+@pytest.mark.parametrize(
+    ("listen", "client_ca", "warnings"),
+    [("0.0.0.0:9470", False, 1), ("[::]:9470", False, 1), ("0.0.0.0:9470", True, 0), ("[::1]:9470", False, 0)],
+)
 def test_a_port_that_others_reach_without_a_certificate_is_warned_of(
-    tmp_path: Path, certificate: Certificates, *, client_ca: bool, warnings: int
+    certificate: Certificates, listen: str, *, client_ca: bool, warnings: int
 ) -> None:
-    files = {"cert_file": str(certificate.cert), "key_file": str(certificate.key)}
-    files |= {"client_ca_file": str(certificate.ca)} if client_ca else {}
-    with closing(socket.create_server(("0.0.0.0", 0))) as free:  # noqa: S104 - what is tested
-        port = free.getsockname()[1]
-    with service(tmp_path / "run", f"sqlite:///{tmp_path}/store.db", listen=f"0.0.0.0:{port}", **files) as running:
-        assert running.output.count("client_ca_file is not set") == warnings
-        assert running.stop() == 0
+    section = settings.Service(
+        listen=listen,
+        cert_file=certificate.cert,
+        key_file=certificate.key,
+        client_ca_file=certificate.ca if client_ca else None,
+    )
+    with capture_logs() as logged:
+        warn(section)
+    assert [entry["log_level"] for entry in logged] == ["warning"] * warnings
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
