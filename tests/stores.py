@@ -1,10 +1,12 @@
 """Databases as stores, for tests that hold for each: filled as a forwarder fills them, read as a command reads."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -14,6 +16,7 @@ from sidecar.recorder.batches import CHILDREN, COLUMNS, INTERCEPTIONS, Batch, St
 from sidecar.recorder.postgres import PostgresStore
 from sidecar.recorder.sqlite_store import SqliteStore
 from sidecar.settings import Recorder, Settings
+from tests.postgres import execute
 from tests.recorder import journal_samples as samples
 
 KINDS = ("sqlite", "postgresql")
@@ -38,6 +41,15 @@ class Database:
         for batch in batches:
             assert self.store.put(batch) == frozenset()
 
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
+        """What it gives, for who may do anything."""
+        recorder = self.settings.recorder
+        if recorder.password:
+            secret = recorder.password.get_secret_value()
+            return execute(recorder.url.replace("@", f":{secret}@", 1), statement)
+        with closing(sqlite3.connect(self.settings.database)) as connection, connection:
+            return connection.execute(statement).fetchall()
+
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         with reading.store(self.settings) as engine, engine.connect() as connection:
@@ -47,16 +59,25 @@ class Database:
 @contextmanager
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty one of the kind that `request` has as its parameter, with the newest schema."""
-    if request.param == "sqlite":
-        recorder = Recorder(url=f"sqlite:///{tmp_path}/records.db")
-        migration.migrate(tmp_path / "records.db")
-        store: Store = SqliteStore(tmp_path / "records.db")
-    else:
-        recorder = Recorder(url=request.getfixturevalue("fresh_database"))
-        postgres.migrate(recorder)
-        store = PostgresStore(recorder)
-    yield Database(settings=Settings(runtime_dir=tmp_path / "run", recorder=recorder), store=store)
-    store.close()
+    opening = sqlite(tmp_path) if request.param == "sqlite" else _postgresql(request, tmp_path)
+    with opening as database:
+        yield database
+
+
+@contextmanager
+def sqlite(tmp_path: Path) -> Iterator[Database]:
+    recorder = Recorder(url=f"sqlite:///{tmp_path}/records.db")
+    migration.migrate(tmp_path / "records.db")
+    with closing(SqliteStore(tmp_path / "records.db")) as store:
+        yield Database(settings=Settings(runtime_dir=tmp_path / "run", recorder=recorder), store=store)
+
+
+@contextmanager
+def _postgresql(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    recorder = Recorder(url=request.getfixturevalue("fresh_database"))
+    postgres.migrate(recorder)
+    with closing(PostgresStore(recorder)) as store:
+        yield Database(settings=Settings(runtime_dir=tmp_path / "run", recorder=recorder), store=store)
 
 
 def interception(name: str, *children: tuple[str, dict[str, object]], **changed: object) -> Batch:

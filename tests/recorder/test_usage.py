@@ -7,7 +7,6 @@ import pytest
 
 from sidecar.recorder.usage import MOST, Totals, Usage, totals
 from tests import stores
-from tests.postgres import execute
 from tests.stores import Database, interception, opened, tokens, tool
 
 FIRST_DAY, SECOND_DAY = "2001-09-09T23:59:59.999999Z", "2001-09-10T00:00:00.000000Z"
@@ -119,10 +118,7 @@ def test_days_are_utc_whatever_the_time_zone(database: Database, monkeypatch: py
     monkeypatch.setenv("TZ", zone)
     database.holds(interception("1", started_at=FIRST_DAY), interception("2", started_at=SECOND_DAY))
     if database.settings.recorder.kind == "postgresql":
-        url = str(database.settings.recorder.url)
-        password = database.settings.recorder.password
-        assert password
-        owner = url.replace("@", f":{password.get_secret_value()}@", 1)
-        execute(owner, f"ALTER DATABASE {url.rpartition('/')[2]} SET timezone = '{zone}'")
+        name = database.settings.recorder.url.rpartition("/")[2]
+        database.run(f"ALTER DATABASE {name} SET timezone = '{zone}'")
     assert [line["name"] for line in found(database)["day"]] == ["2001-09-09", "2001-09-10"]
     assert found(database, date(2001, 9, 10))["total"]["interceptions"] == 1
