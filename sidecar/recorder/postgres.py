@@ -24,7 +24,8 @@ from sidecar.settings import Recorder
 
 __all__ = ["PostgresStore", "StoreUnfit", "drop_months", "engine", "following", "migrate", "months"]
 
-PATIENCE: Final = 30.0  # seconds for one statement
+PATIENCE: Final = 30.0  # seconds for one statement, which the server keeps
+LIMIT: Final = 60.0  # seconds for a batch, which we keep
 # A value's fault: trying again would change nothing. (What no type can read, too many digits, NULL where none may be,
 # the same interception twice, a key longer than an index takes, a lone surrogate.)
 _UNFIT: Final = (
@@ -47,11 +48,12 @@ SELECT set_config('statement_timeout', %s, true),
 class PostgresStore:
     """`batches.Store`. Connects when it has something to put, and anew after any trouble."""
 
-    def __init__(self, recorder: Recorder, *, patience: float = PATIENCE) -> None:
-        """`patience`: seconds for one statement; `put` as a whole has twice that. Raises `BadSetting`."""
+    def __init__(self, recorder: Recorder, *, patience: float = PATIENCE, limit: float = LIMIT) -> None:
+        """`patience`: seconds for one statement; `limit`: seconds for a batch. Raises `BadSetting`."""
         self._recorder = recorder
         self._parameters = conninfo(recorder)
         self._patience = patience
+        self._limit = limit
         self._connection: psycopg.Connection[Any] | None = None
         self._months: set[date] = set()  # that were there when we looked
 
@@ -59,7 +61,7 @@ class PostgresStore:
         """Make the batch durable; return the ids of rows that PostgreSQL can never hold. Raises `StoreUnavailable`."""
         try:
             connection = self._connected()
-            with Watch(connection, 2 * self._patience):
+            with Watch(connection, self._limit):
                 return self._stored(connection, batch)
         except (psycopg.Error, OSError) as error:
             self.close()

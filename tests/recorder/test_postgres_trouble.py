@@ -93,7 +93,7 @@ def test_who_waits_for_a_lock_gives_up(url: str) -> None:
 
 def test_a_server_that_stands_still_is_left(url: str) -> None:
     """It keeps no time limit then, and its kernel goes on acknowledging."""
-    hasty = PostgresStore(samples.recorder(url), patience=1.0)
+    hasty = PostgresStore(samples.recorder(url), limit=5.0)
     with closing(hasty), ThreadPoolExecutor() as pool, psycopg.connect(url) as other:
         other.execute("LOCK TABLE token_usages")
         putting = pool.submit(hasty.put, samples.one_of_each())
