@@ -45,7 +45,7 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     metrics = sheets.opened(assignment.settings, KEEPER)
-    threads = [threading.Thread(target=one, daemon=True) for one in _work(assignment.settings, metrics, stop)]
+    threads = [threading.Thread(target=one, daemon=True) for one in work(assignment.settings, metrics, stop)]
     for thread in threads:
         thread.start()
     until = _until_told(assignment.ready, stop, threads)
@@ -59,10 +59,11 @@ def main() -> None:
         os._exit(0)  # what hangs at a store is done again by the next; nothing is lost by leaving it
 
 
-def _work(settings: Settings, metrics: Metrics, stop: threading.Event) -> Iterator[Callable[[], None]]:
+def work(settings: Settings, metrics: Metrics, stop: threading.Event) -> Iterator[Callable[[], None]]:
+    """What there is to do, each on a thread of its own until `stop` is set."""
     if settings.is_forwarded:
         yield _forwarder(settings, metrics, stop).run
-    if settings.recorder.retention_days:
+    if settings.recorder.retention_days and settings.recorder.kind != "service":
         from sidecar.recorder.retention import keep  # noqa: PLC0415 - slow to import, and not everybody's
 
         yield partial(keep, settings, stop, time.time)

@@ -7,6 +7,8 @@ import asyncio
 import os
 import signal
 import socket
+import threading
+import time
 from contextlib import suppress
 from datetime import date
 from functools import partial
@@ -17,10 +19,10 @@ import structlog
 import uvloop
 from grpc import aio
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped] # generated without types
+from grpc_reflection.v1alpha import reflection
 
 from sidecar.core.errors import BadSetting, SidecarError
-from sidecar.recorder import contract, reading, usage
+from sidecar.recorder import contract, reading, retention, usage
 from sidecar.recorder.batches import Store
 from sidecar.recorder.certificates import credentials
 from sidecar.recorder.gathering import Gathering
@@ -68,7 +70,11 @@ async def _serve(settings: Settings, store: Store, secured: grpc.ServerCredentia
     watch = asyncio.create_task(recorder.watch())
     place, _, _ = settings.recorder.url.partition("?")  # of the parameters some are secrets
     log.info("ready", listen=settings.service.listen, store=place)
+    enough = threading.Event()
+    # A daemon, as it may wait for a database; what it has not deleted the next does.
+    threading.Thread(target=retention.keep, args=(settings, enough, time.time), name="retention", daemon=True).start()
     await _told(stop, gathering)
+    enough.set()
     watch.cancel()
     await _drain(server, recorder)
 

@@ -47,15 +47,18 @@ class Service:
 
 
 @contextmanager
-def begun(folder: Path, url: str, *, impatient: bool = False, **settings: object) -> Iterator[Service]:
+def begun(
+    folder: Path, url: str, *, impatient: bool = False, retention_days: int = 0, **settings: object
+) -> Iterator[Service]:
     """One that was started, and is gone afterwards. `settings`: of `[service]`, over a free port on loopback.
 
     `impatient`: what is under way at its end has nearly no time.
     """
     folder.mkdir(exist_ok=True)
     port, _ = free_ports()
+    recorder = {"url": url, "retention_days": retention_days}
     section = {"listen": f"127.0.0.1:{port}"} | settings
-    file = written(folder, (port, 1), {"listen": "127.0.0.1:2", "recorder": {"url": url}, "service": section})
+    file = written(folder, (port, 1), {"listen": "127.0.0.1:2", "recorder": recorder, "service": section})
     started = Service(folder, _launched(folder, file, ("-c", _IMPATIENT) if impatient else ("-m", "sidecar")), port)
     try:
         yield started
@@ -77,9 +80,9 @@ def _launched(folder: Path, file: Path, how: tuple[str, str]) -> subprocess.Pope
 
 
 @contextmanager
-def service(folder: Path, url: str, **settings: object) -> Iterator[Service]:
+def service(folder: Path, url: str, *, retention_days: int = 0, **settings: object) -> Iterator[Service]:
     """The same, ready."""
-    with begun(folder, url, **settings) as started:
+    with begun(folder, url, retention_days=retention_days, **settings) as started:
         eventually(lambda: '"ready"' in started.output or started.process.poll() is not None, "a service")
         assert started.process.poll() is None, started.output
         yield started

@@ -6,13 +6,16 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from sidecar.children import Keeper
+from sidecar.keeper import work
 from sidecar.recorder.migration import migrate
 from sidecar.settings import Settings
+from sidecar.telemetry.metrics import NoMetrics
 from tests.e2e.processes import children, is_running
 from tests.e2e.waiting import PATIENCE, eventually
 from tests.postgres import Postgres, execute
@@ -137,3 +140,19 @@ async def test_whoever_can_no_longer_forward_is_replaced(settings: Settings, mon
     await asyncio.to_thread(eventually, lambda: set(children(os.getpid())) - before - {first}, "its successor")
     await keeper.stop()
     await asyncio.wait_for(keeping, PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("url", "days", "threads"),
+    [
+        ("sqlite:///records.db", 0, 0),
+        ("sqlite:///records.db", 30, 1),
+        ("postgresql://h/d", 0, 1),
+        ("postgresql://h/d", 30, 2),
+        ("grpc://127.0.0.1:1", 30, 1),  # a service deletes by itself
+    ],
+)
+def test_it_does_what_there_is_to_do(tmp_path: Path, url: str, days: int, threads: int) -> None:
+    settings = Settings(runtime_dir=tmp_path, recorder={"url": url, "retention_days": days})
+    assert len(list(work(settings, NoMetrics(), threading.Event()))) == threads
+    assert settings.needs_keeper == (threads > 0)

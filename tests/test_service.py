@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,11 +21,14 @@ from sidecar import settings
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
 from sidecar.recorder import contract
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS, TABLES, Batch, StoreUnavailable
+from sidecar.recorder.migration import migrate
 from sidecar.recorder.remote import RemoteStore
+from sidecar.recorder.sqlite_store import SqliteStore
 from sidecar.service import warn
 from sidecar.settings import Recorder
 from tests.e2e.waiting import PATIENCE, eventually
 from tests.postgres import Postgres, execute
+from tests.recorder import aged
 from tests.recorder.contract_samples import ended, opened, prompt, together, whole
 from tests.services import Certificates, Service, begun, certificates, service
 
@@ -380,3 +384,13 @@ def test_a_store_that_is_away_at_the_start_is_one_line(tmp_path: Path, nobody: s
 def test_its_file_is_its_own_alone(shared: Service) -> None:
     database = shared.folder / "store.db"
     assert {path.stat().st_mode & 0o777 for path in database.parent.glob("store.db*")} == {0o600}
+
+
+def test_it_deletes_what_is_older_than_its_retention(tmp_path: Path) -> None:
+    """Sidecars cannot: nobody who may record may delete."""
+    database, now = tmp_path / "records.db", datetime.now(UTC)
+    migrate(database)
+    with closing(SqliteStore(database)) as made:
+        made.put(aged.together(aged.interception("old", now - timedelta(days=31)), aged.interception("young", now)))
+    with service(tmp_path / "service", f"sqlite:///{database}", retention_days=30):
+        eventually(lambda: [row[0] for row in rows(database, INTERCEPTIONS)] == ["young"], "what is left")

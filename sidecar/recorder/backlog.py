@@ -114,10 +114,9 @@ class Backlog:
         try:
             yield
             self._connection.execute("COMMIT")
-        except BaseException:
+        finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            raise
 
 
 def _ids(ids: Collection[str]) -> str:
