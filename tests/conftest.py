@@ -14,6 +14,7 @@ from examples.provider import Provider, ThreadedProvider
 from tests.e2e.bridges import CENTRAL_KEY, Bridge, bridge
 from tests.e2e.forms import FULL, SHORT, Form
 from tests.e2e.scripts import Script
+from tests.e2e.traffic import answer
 from tests.postgres import Postgres
 
 # No deadlines, for one example or for the first few: a machine that others use too proves nothing by being slow.
@@ -57,6 +58,13 @@ def script() -> Script:
 @pytest.fixture(scope="session")
 def provider(script: Script) -> Iterator[ThreadedProvider]:
     with ThreadedProvider(Provider(script, pace=0)) as running:
+        yield running
+
+
+@pytest.fixture
+def slow_provider() -> Iterator[ThreadedProvider]:
+    """One whose answers take their time, and that remembers who asked."""
+    with ThreadedProvider(Provider(answer)) as running:
         yield running
 
 

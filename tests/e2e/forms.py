@@ -7,11 +7,15 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """`moments`: kills in one test; `outage`: seconds of each; `asked`: requests between two outages."""
+    """`moments`: kills in one test; `outage`: seconds of each; `asked`: requests between two outages.
+
+    `pieces`: of answers that are read where nothing goes wrong.
+    """
 
     moments: int
     outage: float
     asked: int
+    pieces: int
     tells: bool = False
 
     def progress(self, what: str) -> None:
@@ -21,5 +25,5 @@ class Form:
             sys.stderr.flush()
 
 
-SHORT: Final = Form(moments=6, outage=1.0, asked=12)
-FULL: Final = Form(moments=100, outage=60.0, asked=200, tells=True)
+SHORT: Final = Form(moments=6, outage=1.0, asked=12, pieces=500)
+FULL: Final = Form(moments=100, outage=60.0, asked=200, pieces=50_000, tells=True)

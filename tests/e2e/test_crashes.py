@@ -4,20 +4,20 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from examples.provider import Provider, ThreadedProvider
+from examples.provider import ThreadedProvider
 from tests.e2e.bridges import Bridge, bridge
 from tests.e2e.forms import Form
 from tests.e2e.processes import command, is_running
 from tests.e2e.promises import Kill, assert_kept
 from tests.e2e.stores import Store, forwarded, in_postgres, in_sqlite, sessions
-from tests.e2e.traffic import Traffic, answer
+from tests.e2e.traffic import Traffic
 from tests.e2e.waiting import eventually
 
 SEED = 20_261_125
@@ -85,13 +85,6 @@ def plan(chance: random.Random, victims: list[str], moments: int) -> list[str]:
     whom = [*victims, *chance.choices(victims, k=moments - len(victims))]
     chance.shuffle(whom)
     return whom
-
-
-@pytest.fixture
-def slow_provider() -> Iterator[ThreadedProvider]:
-    """One whose answers take their time, and that remembers who asked."""
-    with ThreadedProvider(Provider(answer)) as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

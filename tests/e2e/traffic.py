@@ -13,6 +13,7 @@ from tests.e2e.exchanges import ASKED, ASKED_STREAM, pieces, streamed, whole
 from tests.e2e.waiting import PATIENCE
 
 PACE = 0.01  # seconds between two pieces of an answer, and before one in JSON
+SLOWEST = 50  # pieces a second that come through on whatever machine
 _RESPITE = 0.1  # seconds before a client asks again that was not served
 _BROKEN = (OSError, EOFError)
 
@@ -72,7 +73,7 @@ class Traffic:
         """Return when the clients have read so many more pieces of answers."""
         with self._heard:
             wanted = self._pieces + pieces
-            assert self._heard.wait_for(lambda: self._pieces >= wanted, PATIENCE), "nobody is served"
+            assert self._heard.wait_for(lambda: self._pieces >= wanted, PATIENCE + pieces / SLOWEST), "nobody is served"
 
     def hear(self) -> None:
         """One more piece was read."""
