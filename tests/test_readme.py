@@ -83,7 +83,7 @@ def test_every_command_is_named() -> None:
 def test_every_option_is_named(command: str) -> None:
     (row,) = (row for row in rows("Commands") if row[0] == f"`aibridge-sidecar {command}`")
     options = {option for parameter in main.commands[command].params for option in parameter.opts}
-    assert set(re.findall(r"--[a-z]+", row[1])) == options - {"--config"}
+    assert set(re.findall(r"--[a-z-]+", row[1])) == options - {"--config"}
 
 
 def test_every_target_is_named() -> None:
