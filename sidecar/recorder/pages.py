@@ -7,7 +7,7 @@ waits for the whole. A page whose texts are too many for the memory is given up 
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from types import MappingProxyType
@@ -112,7 +112,7 @@ class _Text:
     limit: float
     size: int = field(default=0)
 
-    def add(self, values: tuple[object, ...]) -> None:
+    def add(self, values: Iterable[object]) -> None:
         self.size += sum(len(value) for value in values if isinstance(value, str))
         if self.size > self.limit:
             raise _TooMuch
@@ -147,7 +147,7 @@ def _rows(connection: Connection, table: Table, statement: Select[Any], text: _T
     names = tuple(cursor.keys())
     with cursor:
         for values in cursor:
-            text.add(tuple(values))
+            text.add(values)
             row = dict(zip(names, values, strict=True))
             for name in documents:
                 row[name] = msgspec.json.decode(row[name])

@@ -17,7 +17,7 @@ from sidecar.recorder.batches import TABLES, Batch
 from sidecar.recorder.postgres_connection import StoreUnfit, conninfo, engine, told
 from sidecar.recorder.postgres_migration import migrate
 from sidecar.recorder.postgres_months import KEEPING, add, drop_months, following, months, touched
-from sidecar.recorder.postgres_statements import END, INSERT, arrays
+from sidecar.recorder.postgres_statements import END, INSERT, MISSING, arrays
 from sidecar.recorder.postgres_watch import Watch
 from sidecar.recorder.rows import Values
 from sidecar.settings import Recorder
@@ -58,11 +58,14 @@ class PostgresStore:
         self._months: set[date] = set()  # that were there when we looked
 
     def put(self, batch: Batch) -> frozenset[str]:
-        """Make the batch durable; return the ids of rows that PostgreSQL can never hold. Raises `StoreUnavailable`."""
+        """Make the batch durable; return the ids of rows that PostgreSQL can never hold. Raises `StoreUnavailable`.
+
+        Ends of interceptions that are not there are among them.
+        """
         try:
             connection = self._connected()
             with Watch(connection, self._limit):
-                return self._stored(connection, batch)
+                return self._stored(connection, batch) | _without_start(connection, batch)
         except (psycopg.Error, OSError) as error:
             self.close()
             raise told(self._recorder, error) from None
@@ -109,6 +112,12 @@ class PostgresStore:
         with connection.transaction():
             connection.execute(_BEGIN, [str(round(self._patience * 1000))])
             yield
+
+
+def _without_start(connection: psycopg.Connection[Any], batch: Batch) -> frozenset[str]:
+    if not batch.ends:
+        return frozenset()
+    return frozenset(found for (found,) in connection.execute(MISSING, arrays([end[-1:] for end in batch.ends])))
 
 
 def _left_out(connection: psycopg.Connection[Any], sql: str, rows: Sequence[Values], key: int) -> Iterator[str]:

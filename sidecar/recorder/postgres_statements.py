@@ -58,3 +58,8 @@ def _end() -> str:
 INSERT: Final[Mapping[str, str]] = MappingProxyType({table: _insert(table) for table in TABLES})
 # The ends of interceptions that are there and open.
 END: Final = _end()
+# Of these ids those that no interception has.
+MISSING: Final = """
+SELECT wanted.id FROM unnest(%b::text[]) AS wanted (id)
+WHERE NOT EXISTS (SELECT FROM interceptions WHERE interceptions.id = wanted.id)
+"""

@@ -13,7 +13,9 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Integer,
+    Select,
     Subquery,
+    Table,
     Text,
     case,
     cast,
@@ -32,6 +34,7 @@ Count = Literal["interceptions", "failed", "open", Tokens, "tool_calls"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 TOKENS: tuple[Tokens, ...] = get_args(Tokens)
 COUNTS: tuple[Count, ...] = ("interceptions", "failed", "open", *TOKENS, "tool_calls")
+Limits = list[ColumnElement[bool]]
 MOST = 2**63 - 1  # no count is told larger (or, negative, smaller) than what 64 bits hold
 _HALF = 32  # bits
 
@@ -82,9 +85,9 @@ def totals(connection: Connection, since: date | None = None, until: date | None
     )
 
 
-def started_within(since: date | None, until: date | None) -> list[ColumnElement[bool]]:
+def started_within(since: date | None, until: date | None) -> Limits:
     """What `interceptions` must satisfy to have started on these days (UTC, both included, None for no limit)."""
-    limits: list[ColumnElement[bool]] = []
+    limits: Limits = []
     if since:
         limits.append(interceptions.c.started_at >= datetime.combine(since, time.min, UTC))
     if until:
@@ -127,7 +130,8 @@ def _statement(dialect: str, since: date | None, until: date | None) -> Compound
 
 def _facts(dialect: str, since: date | None, until: date | None) -> CTE:
     """One row for each interception: what it is grouped by, and what it adds."""
-    started, tokens, tools = interceptions.c.started_at, _tokens(), _tools()
+    started, within = interceptions.c.started_at, started_within(since, until)
+    tokens, tools = _tokens(within), _tools(within)
     counted = [column for child in (tokens, tools) for column in child.c if column.name != "interception_id"]
     return (
         select(
@@ -141,7 +145,7 @@ def _facts(dialect: str, since: date | None, until: date | None) -> CTE:
             *(func.coalesce(column, 0).label(column.name) for column in counted),
         )
         .select_from(_joined(interceptions, (tokens, tools)))
-        .where(*started_within(since, until))
+        .where(*within)
         .cte("facts")
     )
 
@@ -152,10 +156,10 @@ def _joined(rows: FromClause, children: Iterable[Subquery]) -> FromClause:
     return rows
 
 
-def _tokens() -> Subquery:
+def _tokens(within: Limits) -> Subquery:
     """Sums in halves: a sum of whole ones would fail beyond 64 bits, and an absurd count would cost all the report."""
     sums = (half for name in TOKENS for half in _halves(token_usages.c[name]))
-    return select(token_usages.c.interception_id, *sums).group_by(token_usages.c.interception_id).subquery("tokens")
+    return _of(token_usages, within, *sums).subquery("tokens")
 
 
 def _halves(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
@@ -164,9 +168,16 @@ def _halves(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnEleme
     return _sum(high).label(f"{column.key}_high"), _sum(low).label(f"{column.key}_low")
 
 
-def _tools() -> Subquery:
-    ours = tool_usages.c.interception_id
-    return select(ours, func.count().label("tool_calls")).group_by(ours).subquery("tools")
+def _tools(within: Limits) -> Subquery:
+    return _of(tool_usages, within, func.count().label("tool_calls")).subquery("tools")
+
+
+def _of(table: Table, within: Limits, *counts: ColumnElement[int]) -> Select[tuple[object, ...]]:
+    """One row for each interception that has any there."""
+    owner = table.c.interception_id
+    statement = select(owner, *counts).group_by(owner)
+    # Said again, so that a few days cost no walk through all there is.
+    return statement.where(owner.in_(select(interceptions.c.id).where(*within))) if within else statement
 
 
 def _sum(column: ColumnElement[int]) -> ColumnElement[int]:

@@ -66,6 +66,13 @@ def test_an_open_interception_is_ended_by_an_end(store: PostgresStore, url: str)
     assert samples.found(url, "interceptions") == [AS_STORED["interceptions"]]
 
 
+def test_an_end_without_its_interception_is_unfit(store: PostgresStore, url: str) -> None:
+    """It would end nothing, however often it came."""
+    store.put(Batch(rows={"interceptions": [samples.values("interceptions", samples.OPEN)]}))
+    assert store.put(Batch(rows={}, ends=[samples.end(), samples.end("i-2")])) == {"i-2"}
+    assert samples.found(url, "interceptions") == [AS_STORED["interceptions"]]
+
+
 def test_a_row_and_its_end_may_come_together(store: PostgresStore, url: str) -> None:
     opened = samples.values("interceptions", samples.OPEN)
     store.put(Batch(rows={"interceptions": [opened]}, ends=[samples.end()]))
