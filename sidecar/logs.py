@@ -2,8 +2,27 @@
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
+
+
+class Patient:
+    """A file that takes what it can. What it does not (its disk is full, its reader is gone) must harm nobody."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write it, or do not."""
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        """Have it written, now or with the next line."""
+        with suppress(OSError):
+            self._file.flush()
 
 
 def configure() -> None:
@@ -17,6 +36,6 @@ def configure() -> None:
             structlog.dev.ConsoleRenderer() if reads_a_person else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", Patient(sys.stderr))),
         cache_logger_on_first_use=True,
     )

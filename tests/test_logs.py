@@ -47,6 +47,15 @@ def test_a_line_is_coloured_where_a_person_reads_it() -> None:
     assert not said.lstrip().startswith("{")
 
 
+def test_a_log_that_cannot_be_written_harms_nobody() -> None:
+    """Its disk is full, and so perhaps the journal's: who says so must live to mend it."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-c", f"{PROGRAM}print('alive')"], check=False, stdout=subprocess.PIPE, stderr=full
+        )
+    assert done.stdout == b"alive\n"
+
+
 def test_nobodys_lines_are_lost_below_warnings() -> None:
     """From `info` on; nothing of what was set up outlives the test."""
     before = structlog.get_config()
