@@ -16,7 +16,8 @@ from tests.e2e.connections import ask
 from tests.e2e.exchanges import ASKED, streamed, whole
 from tests.e2e.scripts import Script
 
-COMMANDS = ("up", "serve", "envoy-config", "report", "probe")
+COMMANDS = ("up", "serve", "envoy-config", "report", "export", "purge", "recorder", "probe")
+MORE = {"probe": ("--model", "m"), "export": ("--format", "jsonl"), "purge": ("--actor", "a")}  # what a command needs
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +49,7 @@ def test_the_version_is_the_distribution_s() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_wrong_setting_is_a_line_and_status_2(tmp_path: Path, command: str) -> None:
     file = written(tmp_path, free_ports(), {"workers": 0})
-    more = ("--model", "m") if command == "probe" else ()
-    result = run(command, "--config", file, *more)
+    result = run(command, "--config", file, *MORE.get(command, ()))
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "aibridge-sidecar: workers = 0: allowed: greater than or equal to 1\n"
 
