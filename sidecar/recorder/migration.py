@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.recorder import revisions
 from sidecar.recorder.connection import connect, unavailable
+from sidecar.recorder.schema import metadata
 
 PATIENCE = 10.0  # seconds that a start waits for another process's transaction
 PRIVATE = 0o600
@@ -31,6 +32,7 @@ def migrate(database: Path, *, patience: float = PATIENCE) -> None:
         with _alone(database.parent), _connected(database, patience) as connection:
             _write_ahead(connection, database)
             _upgrade(connection, database)
+            _look_at_the_ends(connection)
     except DBAPIError as error:
         raise unavailable(database, error.orig) from error
     except sqlite3.Error as error:
@@ -96,6 +98,17 @@ def _upgrade(connection: Connection, database: Path) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     revisions.upgrade(connection)
     connection.commit()
+
+
+def _look_at_the_ends(connection: Connection) -> None:
+    """Have a damaged file fail now, not at the first record: what is read is where new rows go, since ids grow.
+
+    All of it would take long: a file may hold years. What is still open has a small index, which every start reads.
+    """
+    for table in metadata.sorted_tables:
+        whole = [index for index in table.indexes if index.dialect_options["sqlite"]["where"] is None]
+        for column in ("id", *(column.name for index in whole for column in index.columns)):
+            connection.exec_driver_sql(f"SELECT * FROM {table.name} ORDER BY {column} DESC LIMIT 1").all()  # noqa: S608
 
 
 def _known(connection: Connection, current: str | None, database: Path) -> None:

@@ -1,5 +1,6 @@
 """The journal's file under one writer's hand, which does not let go of a record because the disk is in trouble."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ class Writer:
         """Raises `sqlite3.Error` when the file cannot be opened."""
         self.commits = 0
         self._database = database
-        self._connection = connect(database)
+        self._connection: sqlite3.Connection | None = None  # in trouble
+        self._opened()
         self._stalled = False
         self._watch = watch
 
@@ -42,7 +44,7 @@ class Writer:
         pause, begun = FIRST_PAUSE, time.monotonic()
         while True:
             try:
-                rejected = commit(self._connection, rows)
+                rejected = commit(self._opened(), rows)
             except TROUBLE as error:
                 self._trouble(error, len(rows))
                 if stop.wait(pause):
@@ -57,8 +59,14 @@ class Writer:
 
     def close(self) -> None:
         """As the last one on this file, also brings the write-ahead log into it."""
-        with suppress(*TROUBLE):
-            self._connection.close()
+        if self._connection is not None:
+            with suppress(*TROUBLE):
+                self._connection.close()
+            self._connection = None
+
+    def _opened(self) -> sqlite3.Connection:
+        self._connection = self._connection or connect(self._database)
+        return self._connection
 
     def _trouble(self, error: BaseException, rows: int) -> None:
         if not self._stalled:
@@ -72,13 +80,12 @@ class Writer:
             log.warning("journal writes again, nothing was lost")
 
     def _mend(self, error: BaseException) -> None:
-        """After anything worse than a lock a fresh connection: the old one may remember what is true no longer."""
-        if _name(error) == "SQLITE_BUSY":
-            return
-        with suppress(*TROUBLE):
-            fresh = connect(self._database)
+        """After anything worse than a lock a fresh connection: the old one may remember what is true no longer.
+
+        It goes first: what it found to be read-only, SQLite takes for read-only in all connections of the process.
+        """
+        if _name(error) != "SQLITE_BUSY":
             self.close()
-            self._connection = fresh
 
 
 def _name(error: BaseException) -> str:
