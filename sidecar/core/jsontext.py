@@ -6,7 +6,8 @@ opened is counted, so that reading costs bounded time and memory. What the parse
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -34,6 +35,7 @@ _NOT_BACKSLASH = re.compile(rb"[^\\]")
 _INTEGER = re.compile(rb"-?[0-9]+\Z")
 _NUMBER = re.compile(rb"-?[0-9]")
 _TOO_COMPLEX = "the body has too many values"
+_TOO_DEEP = "the body is nested too deeply"
 _NOT_UTF8 = "the body is not UTF-8"
 _NOT_AN_OBJECT = "the body is not a JSON object"
 _BOM = b"\xef\xbb\xbf"
@@ -63,7 +65,7 @@ def strict(data: bytes) -> Document:
     try:
         pairs = _pairs(data)
     except _MALFORMED:
-        pairs = _pairs_of(mending.without_lone_surrogates(data))
+        pairs = _pairs_of(b"".join(mending.without_lone_surrogates(data)))
     found = dict(pairs)
     if len(found) == len(pairs):
         return Document(members=found)
@@ -74,10 +76,20 @@ def strict(data: bytes) -> Document:
 def lenient(data: bytes) -> Mapping[str, Raw] | None:
     """Return the members of the object that a lenient reader sees in `data`; None when it sees none.
 
-    Lenient: a BOM, invalid UTF-8, lone surrogates, and (up to `mending.MAX_LENIENT_BYTES`) NaN and Infinity.
+    Lenient: a BOM, and (up to `mending.MAX_LENIENT_BYTES`) invalid UTF-8, lone surrogates, NaN and Infinity.
+    """
+    return _at_once(leniently(data), len(data))
+
+
+def leniently(data: bytes) -> Iterator[Mapping[str, Raw] | None]:
+    """Read as `lenient` does: None wherever that takes long, for a pause, and the members in the end.
+
+    Lone surrogates are mended whatever the length. Raises NotJson, or TooComplex (also beyond the nesting bound).
     """
     # Here commas in texts count too: no model writes so many.
-    return None if data.count(b",") > MAX_VALUES else _lenient(data.removeprefix(_BOM))
+    if data.count(b",") > MAX_VALUES:
+        raise mending.TooComplex(_TOO_COMPLEX)
+    yield from _leniently(data.removeprefix(_BOM))
 
 
 def value(document: str) -> str | None:
@@ -87,7 +99,7 @@ def value(document: str) -> str | None:
         _VALUE.decode(data)
     except _MALFORMED:
         try:
-            data = mending.without_lone_surrogates(data)
+            data = b"".join(mending.without_lone_surrogates(data))
             _VALUE.decode(data)
         except (mending.TooComplex, *_MALFORMED):
             return None
@@ -98,7 +110,7 @@ def members(raw: Raw | None) -> Mapping[str, Raw]:
     """Return the members of an object; none of what is no object, or has too many."""
     if not raw or kind(raw) != "{":
         return {}
-    return _lenient(bytes(raw)) or {}
+    return _at_once(_leniently(bytes(raw)), len(raw)) or {}
 
 
 def items(raw: Raw | None) -> list[Raw]:
@@ -194,13 +206,35 @@ def _pairs_of(mended: bytes) -> list[tuple[str, Raw]]:
         raise NotJson(_NOT_AN_OBJECT) from None
 
 
-def _lenient(data: bytes) -> Mapping[str, Raw] | None:
+def _leniently(data: bytes) -> Iterator[Mapping[str, Raw] | None]:
     try:
-        try:
-            return _OBJECT.decode(data) if len(data) <= _SMALL else dict(_pairs(data))
-        except _MALFORMED:
-            return dict(
-                _pairs_of(mending.without_lone_surrogates(mending.without_constants(mending.without_odd_bytes(data))))
-            )
-    except (NotJson, mending.TooComplex):
-        return None
+        yield _members(data)
+    except _MALFORMED:
+        yield None
+    else:
+        return
+    data = mending.without_odd_bytes(data)
+    for mend in (mending.without_constants, mending.without_lone_surrogates):
+        pieces = []
+        for piece in mend(data):
+            pieces.append(piece)
+            yield None
+        data = b"".join(pieces)
+    try:
+        yield _members(data)
+    except _MALFORMED:
+        raise NotJson(_NOT_AN_OBJECT) from None
+
+
+def _members(data: bytes) -> Mapping[str, Raw]:
+    try:
+        return _OBJECT.decode(data) if len(data) <= _SMALL else dict(_pairs(data))
+    except RecursionError:
+        raise mending.TooComplex(_TOO_DEEP) from None
+
+
+def _at_once(reading: Iterator[Mapping[str, Raw] | None], size: int) -> Mapping[str, Raw] | None:
+    """What it comes to; None where that takes too long without a pause."""
+    with suppress(NotJson, mending.TooComplex):
+        return next(found for found in reading if found is not None or size > mending.MAX_LENIENT_BYTES)
+    return None

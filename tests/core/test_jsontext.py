@@ -193,6 +193,38 @@ def test_a_lenient_reader_mends_and_sees_the_rest(odd: bytes) -> None:
     assert {name: opened(raw) for name, raw in found.items()} == {'a"': "\ufffd NaN", "b": [None, None]}
 
 
+@pytest.mark.parametrize("odd", [b'","\xff":"', b'","y":NaN,"z":"', rb"\ud800"])
+def test_a_long_document_is_mended_with_pauses(odd: bytes) -> None:
+    """The first is for what was tried in vain."""
+    data = b'{"a":"%s%s"}' % (odd, b"x " * 1_000_000)
+    *pauses, found = jsontext.leniently(data)
+    assert len(pauses) > 7
+    assert set(pauses) == {None}
+    assert found == lenient(data) is not None
+
+
+@pytest.mark.parametrize("odd", [rb"\ud800", b'","\xff":"', b'","y":NaN,"z":"'])
+def test_what_is_very_long_is_not_mended_without_pauses(odd: bytes) -> None:
+    """Nor, but for its surrogates, with them."""
+    data = b'{"a":"%s%s"}' % (odd, b"x " * (MAX_LENIENT_BYTES // 2))
+    assert lenient(data) is None
+    if odd == rb"\ud800":
+        assert list(jsontext.leniently(data))[-1] is not None
+    else:
+        with pytest.raises(TooComplex):
+            list(jsontext.leniently(data))
+
+
+@pytest.mark.parametrize("odd", [b"", rb"\ud800"])
+def test_what_is_too_much_to_read_is_not_taken_for_something_else(odd: bytes) -> None:
+    """Though it might be. What is too deep for the parser could be anything."""
+    for data in (b'{"a":"%s%s"}' % (odd, b"," * 1_000_001), b'{"a":"%s","b":%s' % (odd, b"[" * 100_000)):
+        with pytest.raises(TooComplex):
+            list(jsontext.leniently(data))
+    with pytest.raises(NotJson):
+        list(jsontext.leniently(b'{"a":"%s",}' % odd))
+
+
 # Bounds
 
 

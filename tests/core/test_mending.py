@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core import mending
 from sidecar.core.mending import (
     MAX_LENIENT_BYTES,
     MAX_MENDED,
+    SLICE,
     TooComplex,
     is_utf8,
-    without_constants,
     without_escapes,
-    without_lone_surrogates,
     without_odd_bytes,
 )
 
@@ -33,6 +33,14 @@ LENIENT = st.recursive(
     lambda inner: st.lists(inner, max_size=4).map(lambda items: f"[{', '.join(items)}]"),
     max_leaves=8,
 )
+
+
+def without_lone_surrogates(data: bytes) -> bytes:
+    return b"".join(mending.without_lone_surrogates(data))
+
+
+def without_constants(data: bytes) -> bytes:
+    return b"".join(mending.without_constants(data))
 
 
 def whole(value: str) -> str:
@@ -96,6 +104,30 @@ def test_pairs_do_not_count() -> None:
     assert without_lone_surrogates(pairs + rb"\ud83d") == pairs + rb"\ufffd"
 
 
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        (rb"\ud800", rb"\ufffd"),
+        (rb"\ud83d\ude00", rb"\ud83d\ude00"),
+        (rb"\ude00\ud83d", rb"\ufffd\ufffd"),
+        (rb"\\ud83d\ude00", rb"\\ud83d\ufffd"),
+        (rb"\\\ud83d\ude00", rb"\\\ud83d\ude00"),
+    ],
+)
+def test_a_surrogate_may_stand_where_a_long_text_is_parted(text: bytes, mended: bytes) -> None:
+    for before in range(SLICE - 20, SLICE + 2):
+        fill = b"x" * before
+        assert without_lone_surrogates(fill + text + fill) == fill + mended + fill
+
+
+@pytest.mark.parametrize("text", [b"x", rb"\\", rb"\ud83d\ude00", rb"\u0041"])
+def test_a_long_text_comes_in_pieces(text: bytes) -> None:
+    """Others have their turn in between."""
+    pieces = list(mending.without_lone_surrogates(rb"\ud800" + text * SLICE))
+    assert b"".join(pieces) == rb"\ufffd" + text * SLICE
+    assert max(map(len, pieces)) < SLICE + 20
+
+
 # NaN and Infinity
 
 
@@ -120,6 +152,19 @@ def test_constants_are_null_outside_of_texts(text: bytes, mended: bytes) -> None
 @given(text=LENIENT)
 def test_the_rest_of_a_document_is_what_a_lenient_reader_says(text: str) -> None:
     assert json.loads(without_constants(text.encode())) == json.loads(text, parse_constant=lambda _: None)
+
+
+@pytest.mark.parametrize("unit", [b"x", rb"\n", rb"\\", b" ", b"-"])
+def test_a_constant_may_stand_where_a_long_document_is_parted(unit: bytes) -> None:
+    for size in range(SLICE - 24, SLICE + 4, len(unit)):
+        fill = unit * (size // len(unit))
+        text = b'["%s",-Infinity, NaN,"%s NaN",NaN]' % (fill, fill)
+        assert without_constants(text) == b'["%s",null, null,"%s NaN",null]' % (fill, fill)
+
+
+def test_a_long_document_comes_in_pieces() -> None:
+    pieces = list(mending.without_constants(b"[NaN" + b',"NaN"' * 1000 + b"," * (2 * SLICE) + b"NaN]"))
+    assert max(map(len, pieces)) < SLICE + 20
 
 
 @pytest.mark.parametrize("constant", [b"NaN", b'"NaN"'])
