@@ -19,7 +19,7 @@ from grpc import aio
 from sidecar import wire
 from sidecar.core.admission import length
 from sidecar.core.errors import OutOfOrder, SidecarError, UnfitProxy
-from sidecar.core.events import Body, Headers, Recorded, Side
+from sidecar.core.events import Body, Headers, Recorded, Side, Trailers
 from sidecar.core.interception import ANY, Interception
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Policy
@@ -194,7 +194,7 @@ class Stream:
         if interception.phase is Phase.REQUEST:
             step = await self._asked(interception, event)
         else:
-            if isinstance(event, Body) and interception.is_long(event):
+            if isinstance(event, Body | Trailers) and interception.is_long(event):
                 await self._read_along(interception, event)
             step = self._attempt(self._received, interception, event)
         while step is not None and step.wait is Wait.START:
@@ -219,7 +219,7 @@ class Stream:
             asked = await asyncio.to_thread(self._attempt, interception.asked, event, ANY)
         return None if asked is None else self._attempt(interception.receive, event, asked)
 
-    async def _read_along(self, interception: Interception, event: Body) -> None:
+    async def _read_along(self, interception: Interception, event: Body | Trailers) -> None:
         """Read a long chunk of the response, while others have their turn in between."""
         parts = interception.reads_along(event)
         while self._attempt(next, parts, _READ) is not _READ and self._is_bearable(interception):  # noqa: ASYNC110 - it waits for nothing

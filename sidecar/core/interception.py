@@ -63,7 +63,7 @@ class Interception:
         self._started: Started | None = None  # None for a passthrough, too
         self._background = False
         self._reading = Unread()
-        self._fed: Body | None = None  # read already, before it is received
+        self._fed: Body | Trailers | None = None  # read already, before it is received
         self._status: int | None = None
         self._provider_request_id: str | None = None
 
@@ -107,14 +107,17 @@ class Interception:
         except requests.Unreadable as error:
             return error
 
-    def is_long(self, event: Body) -> bool:
-        """Whether `event` brings a chunk of the response that may take long to read."""
-        return self.phase is Phase.RESPONSE and event.side is Side.RESPONSE and self._reading.is_long(event.data)
+    def is_long(self, event: Body | Trailers) -> bool:
+        """Whether `event` brings a piece of the response, or its end, and that may take long to read."""
+        data = event.data if isinstance(event, Body) else b""
+        return self.phase is Phase.RESPONSE and event.side is Side.RESPONSE and self._reading.is_long(data)
 
-    def reads_along(self, event: Body) -> Iterator[None]:
-        """Read such a chunk before it is `receive`d, with a pause wherever that takes long."""
+    def reads_along(self, event: Body | Trailers) -> Iterator[None]:
+        """Read such a piece before it is `receive`d, with a pause wherever that takes long."""
         self._fed = event
-        return self._reading.feeding(event.data, event.at)
+        if isinstance(event, Trailers):
+            return self._reading.feeding(b"", event.at, is_last=True)
+        return self._reading.feeding(event.data, event.at, is_last=event.end)
 
     def read(self) -> None:
         """Read what was let go unread, once the replies are on their way. Nothing is lost when it is not called."""

@@ -8,6 +8,7 @@ Bytes are taken in and framed at once; events are read when somebody asks (`read
 one of them may be the response's last (`may_have_ended`), or the chunk is long (`feeding`).
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Protocol
@@ -34,9 +35,10 @@ _MAX_LINES = 1_000_000
 _SHORT_LINES = 50_000
 _SHORT = 16
 _MAX_EVENTS = 5_000
-_PART = 1 << 20  # bytes taken in at once, after which others have their turn: about 10 ms
+_PART = 1 << 20  # bytes taken in or read at once, after which others have their turn: some 10 ms
+_MANY = 32_768  # bytes of a chunk in which more events may come to an end than are read at once
 _FEW = 262_144
-_LEAST = 4096  # as many at least for each piece, since one without any costs time, too
+_LEAST = 4096  # as many at least for each piece and more for each event, since one without any costs time, too
 _SUCCESS = range(200, 300)
 _FAILED = {
     **dict.fromkeys((400, 404, 413, 422), ErrorType.BAD_REQUEST),
@@ -74,8 +76,8 @@ class Unread:
     def feed(self, data: bytes, at: float) -> None:
         """Take in the next bytes of the body, which came at `at`."""
 
-    def feeding(self, _data: bytes, _at: float) -> Iterator[None]:
-        """Do as `feed` does, with a pause wherever that takes long."""
+    def feeding(self, data: bytes, at: float, *, is_last: bool = False) -> Iterator[None]:  # noqa: ARG002 - there is nothing to do
+        """Do as `feed` does, with a pause wherever that takes long. `is_last`: nothing follows, so that all is read."""
         return iter(())
 
     def may_have_ended(self) -> bool:
@@ -136,7 +138,7 @@ class Reading(Unread):
 
     @override
     def is_long(self, data: bytes) -> bool:
-        return self._is_packed or len(data) > _PART
+        return self._is_packed or len(data) > _MANY or self.held > _FEW
 
     @override
     def feed(self, data: bytes, at: float) -> None:
@@ -147,19 +149,34 @@ class Reading(Unread):
             self._take(self._decoder.feed(data), at)
 
     @override
-    def feeding(self, data: bytes, at: float) -> Iterator[None]:
+    def feeding(self, data: bytes, at: float, *, is_last: bool = False) -> Iterator[None]:
+        if not self._is_wanted(data):
+            return
         done = 0
-        for piece in self._decoder.pieces(data) if self._is_wanted(data) else ():
+        for part in self._parts(data):
+            if done >= _PART:
+                yield from self._reading()
+                yield
+                done = 0
+            if self._answer.ended:
+                return
+            self._take(part, at)
+            done += max(len(part), _LEAST)
+        if self._format is None:
+            return
+        is_whole = is_last or self._left == 0
+        if is_whole or self._format.may_end() or self._format.unread > _PART:
+            yield from self._reading()
+        if is_whole and not self._decoder.failed:
+            yield from self._format.finishing(self._answer, at)
+
+    def _parts(self, data: bytes) -> Iterator[bytes]:
+        for piece in self._decoder.pieces(data):
             for start in range(0, len(piece) or 1, _PART):
-                if done >= _PART:
-                    self.read()
-                    yield
-                    done = 0
-                if self._answer.ended:
-                    return
-                part = piece[start : start + _PART]
-                self._take(part, at)
-                done += max(len(part), _LEAST)
+                yield piece[start : start + _PART]
+
+    def _reading(self) -> Iterator[None]:
+        return iter(()) if self._format is None else self._format.reading(self._answer)
 
     def _is_wanted(self, data: bytes) -> bool:
         if self._left is not None:
@@ -185,8 +202,8 @@ class Reading(Unread):
 
     @override
     def read(self) -> None:
-        if self._format is not None:
-            self._format.read(self._answer)
+        for _ in self._reading():
+            pass
 
     @override
     def close(self, at: float, cut: Failure | None = None) -> Failure | None:
@@ -220,16 +237,31 @@ class Reading(Unread):
 
 
 class _Format(Protocol):
+    """A kind of body; unless it says otherwise one that tells nothing before its end."""
+
+    unread: int = 0  # bytes of the events taken in and not read; of each some more than it has
+
     @property
     def held(self) -> int: ...
-    def skims(self, data: bytes) -> bool: ...
     def feed(self, data: bytes, at: float) -> None: ...
-    def may_end(self) -> bool: ...
-    def read(self, answer: Answer) -> None: ...
     def conclude(self, answer: Answer, at: float, cut: Failure | None) -> Failure | None: ...
 
+    def skims(self, _: bytes) -> bool:
+        return False
 
-class _Events:
+    def may_end(self) -> bool:
+        return False
+
+    def reading(self, _: Answer) -> Iterator[None]:
+        """Read what was taken in, with a pause wherever that takes long."""
+        return iter(())
+
+    def finishing(self, _: Answer, __: float) -> Iterator[None]:
+        """Read what can be read only in the end, likewise."""
+        return iter(())
+
+
+class _Events(_Format):
     """Server-sent events, split; those that tell something are kept until they are read.
 
     `of_nothing`: what is wrong where not one has come.
@@ -239,16 +271,18 @@ class _Events:
         self._of_nothing = of_nothing
         self._splitter = Splitter(bounds.event_bytes)
         self._most = bounds.event_bytes
-        self._unread: list[tuple[bytes, float]] = []
+        self._events: deque[tuple[bytes, float]] = deque()  # unread
         self._may_end = False
         self._any = False
         self._too_many = False  # lines; once and for all: what was left out cannot be made up for
         self._bytes = self._lines = self._told = 0
 
     @property
+    @override
     def held(self) -> int:
         return self._splitter.held
 
+    @override
     def skims(self, data: bytes) -> bool:
         """Whether `data` is deltas alone, each whole, where an event may begin."""
         size = len(data)
@@ -260,6 +294,7 @@ class _Events:
         self._any = True
         return True
 
+    @override
     def feed(self, data: bytes, at: float) -> None:
         start = 0
         while start < len(data) and not self._has_overflowed():
@@ -277,55 +312,71 @@ class _Events:
             self._any = True
             if tells(event) and self._told <= _MAX_EVENTS:
                 self._told += 1
-                self._unread.append((event, at))
+                self._events.append((event, at))
+                self.unread += len(event) + _LEAST
                 self._may_end |= may_end(event)
 
     def _has_overflowed(self) -> bool:
         return self._splitter.overflowed or self._too_many or self._told > _MAX_EVENTS
 
+    @override
     def may_end(self) -> bool:
         return self._may_end
 
-    def read(self, answer: Answer) -> None:
-        unread, self._unread, self._may_end = self._unread, [], False
-        for event, at in unread:
-            if not answer.ended:
-                answer.event(event, at)
+    @override
+    def reading(self, answer: Answer) -> Iterator[None]:
+        """Each event is kept until it was read, so that who stops at a pause loses none."""
+        done = 0
+        while self._events and not answer.ended:
+            event, at = self._events[0]
+            for _ in answer.reading_event(event, at):
+                if len(event) > _FEW:
+                    yield
+            self._events.popleft()
+            self.unread -= len(event) + _LEAST
+            done += len(event) + _LEAST
+            if done >= _PART:
+                yield
+                done = 0
+        self._events.clear()
+        self.unread, self._may_end = 0, False
 
+    @override
     def conclude(self, answer: Answer, _: float, cut: Failure | None) -> Failure:
         if self._has_overflowed():
             return UNREAD
         return answer.failure or cut or (_NO_END if self._any else self._of_nothing)
 
 
-class _Document:
+class _Document(_Format):
     """A JSON document, gathered until its end."""
 
     def __init__(self) -> None:
         self._text = BytesIO()  # it gives away what it holds without a copy
+        self._is_read = False
 
     @property
+    @override
     def held(self) -> int:
         return self._text.tell()
 
-    def skims(self, _: bytes) -> bool:
-        return False
-
+    @override
     def feed(self, data: bytes, _: float) -> None:
         self._text.write(data)
 
-    def may_end(self) -> bool:
-        return False
+    @override
+    def finishing(self, answer: Answer, at: float) -> Iterator[None]:
+        yield from answer.reading_document(self._text.getvalue(), at)
+        self._is_read = True
 
-    def read(self, answer: Answer) -> None:
-        """Nothing, before its end."""
-
+    @override
     def conclude(self, answer: Answer, at: float, cut: Failure | None) -> Failure | None:
-        answer.document(self._text.getvalue(), at)
+        if not self._is_read:
+            answer.document(self._text.getvalue(), at)
         return answer.failure if answer.ended or cut is None else cut
 
 
-class _Refusal:
+class _Refusal(_Format):
     """An answer other than 2xx: failed, whatever it says."""
 
     def __init__(self, status: int | None) -> None:
@@ -333,21 +384,15 @@ class _Refusal:
         self._head = b""
 
     @property
+    @override
     def held(self) -> int:
         return len(self._head)
 
-    def skims(self, _: bytes) -> bool:
-        return False
-
+    @override
     def feed(self, data: bytes, _: float) -> None:
         self._head += data[: _ERROR_BYTES - len(self._head)]
 
-    def may_end(self) -> bool:
-        return False
-
-    def read(self, answer: Answer) -> None:
-        """Nothing, before its end."""
-
+    @override
     def conclude(self, answer: Answer, _: float, __: Failure | None) -> Failure:
         status = self._status or 0
         kind = _FAILED.get(status, ErrorType.SERVER_ERROR if status in range(500, 600) else ErrorType.UNKNOWN)

@@ -93,19 +93,35 @@ class Answer:
 
     def event(self, data: bytes, at: float) -> None:
         """Read one server-sent event's data."""
-        found = jsontext.lenient(data) or {}
-        self._tell(utf8(jsontext.string(found.get("type")) or ""), found, at)
+        for _ in self.reading_event(data, at):
+            pass
+
+    def reading_event(self, data: bytes, at: float) -> Iterator[None]:
+        """Do as `event` does, with a pause wherever that takes long."""
+        try:
+            for found in jsontext.leniently(data):
+                if found is None:
+                    yield
+                else:
+                    self._tell(utf8(jsontext.string(found.get("type")) or ""), found, at)
+        except (jsontext.NotJson, TooComplex):
+            pass
 
     def document(self, data: bytes, at: float) -> None:
         """Read a whole JSON response."""
-        found = jsontext.lenient(data)
-        if found is None:
-            self.failure = Failure(type=ErrorType.UNREAD, message="the response is no JSON object that can be read")
-            return
-        if jsontext.string(found.get("type")) == "error":
-            self._error(found)
-        self._response(found, at)
-        self.ended = True
+        self._document(jsontext.lenient(data), at)
+
+    def reading_document(self, data: bytes, at: float) -> Iterator[None]:
+        """Do as `document` does, with a pause wherever that takes long, and so whatever the length."""
+        found = None
+        try:
+            for found in jsontext.leniently(data):
+                if found is None:
+                    yield
+        except (jsontext.NotJson, TooComplex):
+            pass
+        yield
+        self._document(found, at)
 
     def told(self, data: bytes) -> str:
         """Return an error document's words for its error, as ` (type, code)`; empty when none is fit to keep."""
@@ -117,6 +133,15 @@ class Answer:
             yield self.tokens if self.tokens.msg_id == self.id else replace(self.tokens, msg_id=self.id)
         for finding in self.findings:
             yield finding if finding.msg_id == self.id else replace(finding, msg_id=self.id)
+
+    def _document(self, found: Members | None, at: float) -> None:
+        if found is None:
+            self.failure = Failure(type=ErrorType.UNREAD, message="the response is no JSON object that can be read")
+            return
+        if jsontext.string(found.get("type")) == "error":
+            self._error(found)
+        self._response(found, at)
+        self.ended = True
 
     def _tell(self, name: bytes, found: Members, at: float) -> None:
         response = jsontext.members(found.get("response"))

@@ -477,10 +477,24 @@ def test_a_long_chunk_of_a_response_is_read_once_before_it_is_received() -> None
     assert there.phase is Phase.DONE
 
 
+def test_a_long_response_is_read_before_the_trailers_that_end_it_are_received() -> None:
+    here, there = (opened(*BEGUN, response()) for _ in range(2))
+    body = answered(b'{"x":"\\ud800%s",%s' % (b"x" * 1_500_000, ANSWER[1:]))
+    end = Trailers(side=Side.RESPONSE, at=6.0)
+    for event in (body, end):
+        assert there.is_long(event)
+        for _ in there.reads_along(event):
+            pass
+        step = there.receive(event)
+        assert step == here.receive(event)
+    assert [type(record) for record in step.records] == [Prompt, Tokens, Thought, Tool, Ended]
+
+
 def test_nothing_else_is_long() -> None:
     interception = opened(*BEGUN, response(EVENT_STREAM))
     assert not interception.is_long(answered(CREATED))
     assert not interception.is_long(asked(LENGTHY))
+    assert not interception.is_long(Trailers(side=Side.RESPONSE, at=6.0))
     assert not opened(*BEGUN).is_long(answered(LENGTHY))
     assert not opened(*BEGUN, response(EVENT_STREAM), answered(COMPLETED)).is_long(answered(LENGTHY))
 
@@ -577,6 +591,25 @@ def test_a_reading_given_up_ends_as_unread() -> None:
     assert interception.receive(answered(b"", end=True)).records == (
         failed(ErrorType.UNREAD, "the response could not be decoded within its bounds"),
     )
+
+
+def test_a_reading_given_up_is_known_until_the_response_has_ended() -> None:
+    interception = opened(*BEGUN, response(EVENT_STREAM))
+    assert not interception.is_given_up
+    interception.give_up()
+    assert interception.is_given_up
+    interception.receive(answered(b"", end=True))
+    assert not interception.is_given_up
+
+
+def test_an_interception_is_open_from_its_first_record_to_its_last() -> None:
+    """Of a passthrough there is none."""
+    get = Headers(side=Side.REQUEST, at=1.0, pairs=((":method", "GET"), (":path", "/openai/v1/models"), PAIRS[2]))
+    assert not opened(request()).is_open
+    assert opened(request(), asked()).is_open
+    assert opened(*BEGUN, response()).is_open
+    assert not opened(*BEGUN, response(), answered(ANSWER, end=True)).is_open
+    assert not opened(get).is_open
 
 
 def test_what_fails_before_the_response_costs_no_reading() -> None:

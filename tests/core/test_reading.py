@@ -1,5 +1,6 @@
 import gzip
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
@@ -358,8 +359,13 @@ def test_what_is_not_read_has_nothing_to_tell(failure: Failure | None) -> None:
 # Long chunks
 
 
-def pauses(here: Unread, chunk: bytes) -> int:
-    return sum(1 for _ in here.feeding(chunk, 1.0))
+def pauses(here: Unread, chunk: bytes, *, is_last: bool = False) -> int:
+    return sum(1 for _ in here.feeding(chunk, 1.0, is_last=is_last))
+
+
+def stopped(here: Unread, chunk: bytes, at: int) -> int:
+    """How many pauses there were, up to the one `at` which nobody went on."""
+    return sum(1 for _ in islice(here.feeding(chunk, 1.0, is_last=True), at))
 
 
 def filled(size: int) -> bytes:
@@ -399,6 +405,85 @@ def test_events_are_read_in_the_pauses_and_nothing_after_the_last() -> None:
     assert concluded(here) == (None, "resp_1", [TOKENS])
 
 
+@pytest.mark.parametrize("last", [b"", COMPLETED])
+@pytest.mark.parametrize("item", [THINKING, THINKING.replace(b"hm", rb"\ud800")])
+def test_many_events_are_read_with_pauses_however_few_bytes_they_have(item: bytes, last: bytes) -> None:
+    """A few hundred at once, whether the chunk may hold the end or not."""
+    here = reading(EVENTS)
+    chunk = item * 4000 + last
+    assert len(chunk) < 1 << 20
+    assert here.is_long(chunk)
+    assert pauses(here, chunk) > 10
+    assert here.has_ended() == bool(last)
+    assert len(concluded(here)[2]) == 4000 + bool(last)
+
+
+def test_a_few_events_wait_until_their_chunk_was_let_go() -> None:
+    here = reading(EVENTS)
+    assert pauses(here, CREATED + b": %s\n" % (b"x" * 40_000)) == 0
+    assert here.id == ""
+    here.read()
+    assert here.id == "resp_1"
+
+
+ODD = rb'{"id":"resp_1","x":"\ud800%s","usage":{"output_tokens":2}}' % (b"x" * (2 << 20))
+
+
+@pytest.mark.parametrize(
+    ("label", "body"), [(JSON, ODD), (EVENTS, b'data: {"type":"response.completed","response":%s}\n\n' % ODD)]
+)
+def test_what_is_mended_is_mended_with_pauses(label: tuple[str, str], body: bytes) -> None:
+    """Where a long text comes to its end, however short the chunk is that brings it; and read once."""
+    here = fed(reading(label), body[:-10])
+    assert here.is_long(b"")
+    assert pauses(here, body[-10:], is_last=True) > 6
+    assert concluded(here) == (None, "resp_1", [TOKENS])
+
+
+def test_a_document_is_read_in_the_pauses_when_its_content_length_is_reached() -> None:
+    here = reading(("content-length", str(len(ODD))))
+    assert pauses(here, ODD) > 6
+    assert concluded(here) == (None, "resp_1", [TOKENS])
+
+
+@pytest.mark.parametrize(
+    ("label", "body", "begun"),
+    [
+        (JSON, ODD, len(ODD) - 10),
+        (EVENTS, b'data: {"type":"response.completed","response":%s}\n\n' % ODD, len(ODD)),
+        (EVENTS, THINKING * 4000, 0),
+    ],
+)
+def test_who_stops_at_a_pause_loses_nothing(label: tuple[str, str], body: bytes, begun: int) -> None:
+    """A stream may end in between."""
+    there = fed(reading(label), body[:begun])
+    count = pauses(there, body[begun:], is_last=True)
+    expected = concluded(there, CUT)
+    assert count > 6
+    for at in range(1, count + 1, 3):
+        here = fed(reading(label), body[:begun])
+        assert stopped(here, body[begun:], at) == at
+        assert concluded(here, CUT) == expected
+
+
+def test_what_is_very_long_is_mended_in_pauses_or_not_at_all() -> None:
+    """Where the stream has ended there are none."""
+    body = ODD.replace(b"xx", b"xx" * 9)
+    assert concluded(fed(reading(), body), CUT) == (CUT, "", [])
+    here = reading()
+    pauses(here, body, is_last=True)
+    assert concluded(here) == (None, "resp_1", [TOKENS])
+    assert concluded(fed(reading(), body.replace(rb"\ud800", b""))) == (None, "resp_1", [TOKENS])
+
+
+@pytest.mark.parametrize("more", [("content-encoding", "gzip"), EVENTS, (":status", "429"), ("x", "y")])
+def test_in_the_end_there_may_be_nothing_more_to_read(more: tuple[str, str]) -> None:
+    here = reading(more, status=dict([more]).get(":status", "200"))
+    before = concluded(fed(reading(more), b""))
+    assert pauses(here, b"", is_last=True) == 0
+    assert concluded(here)[1:] == before[1:]
+
+
 @given(body=BODIES, label=st.sampled_from([JSON, EVENTS]), places=st.lists(st.integers(0, 2000), max_size=8))
 @pytest.mark.parametrize("coding", ["identity", "gzip", "br"])
 def test_reading_with_pauses_changes_nothing(
@@ -408,9 +493,12 @@ def test_reading_with_pauses_changes_nothing(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sidecar.core.reading._PART", 10)
         patch.setattr("sidecar.core.reading._LEAST", 1)
+        patch.setattr("sidecar.core.reading._FEW", 20)
         here = reading(label, ("content-encoding", coding))
-        for chunk in cut(CODINGS.get(coding, bytes)(body), places):
+        *chunks, last = cut(CODINGS.get(coding, bytes)(body), places)
+        for chunk in chunks:
             pauses(here, chunk)
+        pauses(here, last, is_last=True)
     assert concluded(here) == plain
 
 
