@@ -52,6 +52,7 @@ _WORD = re.compile(r"[a-z0-9_.]{1,64}\Z")
 MAX_ROOM = 16_777_216
 _ITEM_ROOM = 2048
 _TOO_COMPLEX = Failure(type=ErrorType.UNREAD, message="the response has too many items or too much text")
+_EVENT_TOO_COMPLEX = Failure(type=ErrorType.UNREAD, message="an event has too many values or odd characters")
 
 Finding = Tool | Thought
 Members = Mapping[str, Raw]
@@ -104,8 +105,10 @@ class Answer:
                     yield
                 else:
                     self._tell(utf8(jsontext.string(found.get("type")) or ""), found, at)
-        except (jsontext.NotJson, TooComplex):
+        except jsontext.NotJson:
             pass
+        except TooComplex:
+            self.failure = self.failure or _EVENT_TOO_COMPLEX
 
     def document(self, data: bytes, at: float) -> None:
         """Read a whole JSON response."""

@@ -484,6 +484,19 @@ def test_in_the_end_there_may_be_nothing_more_to_read(more: tuple[str, str]) -> 
     assert concluded(here)[1:] == before[1:]
 
 
+@pytest.mark.parametrize(
+    "text", [b"," * 1_100_000, rb"\ud800" * 20_001, b'"},"y":' + b"[" * 5000 + b"]" * 5000 + b',"z":{"a":"']
+)
+def test_an_event_that_is_too_much_to_read_is_unread(text: bytes) -> None:
+    """It has not been missing: the provider has sent it. What else went wrong was before it."""
+    too_much = COMPLETED.replace(b'{"id"', b'{"x":"%s","id"' % text)
+    unread = Failure(type=ErrorType.UNREAD, message="an event has too many values or odd characters")
+    assert concluded(fed(reading(EVENTS), CREATED + too_much)) == (unread, "resp_1", [])
+    error = b'data: {"type":"error","code":"odd"}\n\n'
+    odd = Failure(type=ErrorType.UNKNOWN, message="the provider reported an error (odd)")
+    assert concluded(fed(reading(EVENTS), CREATED + error + too_much)) == (odd, "resp_1", [])
+
+
 @given(body=BODIES, label=st.sampled_from([JSON, EVENTS]), places=st.lists(st.integers(0, 2000), max_size=8))
 @pytest.mark.parametrize("coding", ["identity", "gzip", "br"])
 def test_reading_with_pauses_changes_nothing(
