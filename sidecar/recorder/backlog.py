@@ -5,6 +5,7 @@ its end or before. One that stays open for long is shown early, and goes again w
 """
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,9 +50,8 @@ class Backlog:
     """The journal's file as its forwarder sees it, one thread at a time. All of it may raise `sqlite3.Error`."""
 
     def __init__(self, database: Path) -> None:
-        self._connection = connect(database, busy=_BUSY)
-        # What is deleted here is stored elsewhere: after a power cut it may be back, and goes once more.
-        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._database = database
+        self._connection = _opened(database)
 
     def ended(self, without: Collection[str] = ()) -> Batch:
         """The oldest interceptions that have ended, a batch at most, those with ids in `without` left out."""
@@ -99,6 +99,14 @@ class Backlog:
         """Bytes of the journal's file that are in use."""
         return used(self._connection)
 
+    def renew(self) -> None:
+        """Open the file anew: a connection in trouble may remember what is true no longer.
+
+        The old one goes first: what it found to be read-only, SQLite takes for read-only in all of the process.
+        """
+        self.close()
+        self._connection = _opened(self._database)
+
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
@@ -117,6 +125,13 @@ class Backlog:
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    connection = connect(database, busy=_BUSY)
+    # What is deleted here is stored elsewhere: after a power cut it may be back, and goes once more.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
 
 
 def _ids(ids: Collection[str]) -> str:

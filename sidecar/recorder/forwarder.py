@@ -107,6 +107,8 @@ class Forwarder:
             return 0
         except _JOURNAL_TROUBLE as error:
             self._away(_journal(error))
+            with suppress(*_JOURNAL_TROUBLE):
+                backlog.renew()
             return 0
         self._back()
         return moved
