@@ -62,7 +62,10 @@ def in_postgres(database: str, url: str = "") -> Store:
 
     def tables() -> Tables:
         with closing(psycopg.connect(database, row_factory=dict_row)) as connection:
-            return {name: [_plain(row) for row in connection.execute(_all(name).encode())] for name in TABLES}
+            try:
+                return {name: [_plain(row) for row in connection.execute(_all(name).encode())] for name in TABLES}
+            except psycopg.errors.UndefinedTable:  # who stores the first record makes them
+                return {name: [] for name in TABLES}
 
     return Store(url=url or database, tables=tables)
 

@@ -13,11 +13,13 @@ import pytest
 
 from examples.provider import ThreadedProvider
 from tests.e2e.bridges import Bridge, bridge
+from tests.e2e.connections import asking
+from tests.e2e.exchanges import ASKED_STREAM
 from tests.e2e.forms import Form
 from tests.e2e.processes import command, is_running
 from tests.e2e.promises import Kill, assert_kept
 from tests.e2e.stores import Store, forwarded, in_postgres, in_sqlite, sessions
-from tests.e2e.traffic import Traffic
+from tests.e2e.traffic import ENDLESS, Traffic
 from tests.e2e.waiting import eventually
 
 SEED = 20_261_125
@@ -104,6 +106,9 @@ def test_what_was_read_to_its_end_is_on_record_once_whatever_is_killed_whenever(
         start = partial(bridge, disk, slow_provider.url, workers=WORKERS, recorder=recorder)
         crashes = Crashes(lambda **more: stack.enter_context(start(**more)))
         victims = crashes.victims(forwards=store.is_elsewhere)
+        long = stack.enter_context(asking(crashes.bridge.port, f"{ENDLESS}{case}", ASKED_STREAM))
+        long.head()
+        eventually(lambda: store.tables()["interceptions"], "what is open, shown to the store too")
         with Traffic(crashes.bridge.port, case) as traffic:
             for moment, whom in enumerate(plan(chance, list(victims), form.moments), 1):
                 traffic.flows(chance.randint(1, APART))

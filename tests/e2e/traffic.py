@@ -14,6 +14,7 @@ from tests.e2e.waiting import PATIENCE
 
 PACE = 0.01  # seconds between two pieces of an answer, and before one in JSON
 SLOWEST = 50  # pieces a second that come through on whatever machine
+ENDLESS = "endless-"
 _RESPITE = 0.1  # seconds before a client asks again that was not served
 _BROKEN = (OSError, EOFError)
 
@@ -108,7 +109,12 @@ def exchange(port: int, name: str, *, streams: bool, heard_by: Traffic | None = 
 
 
 def answer(seen: Seen) -> Answer:
-    """What the provider says to these clients: slowly, so that something is under way at any moment."""
+    """What the provider says to these clients: slowly, so that something is under way at any moment.
+
+    What has a name that begins with `ENDLESS` it begins to say.
+    """
+    if seen.case.startswith(ENDLESS):
+        return streamed(seen.case, hold=1)
     if b'"stream":true' in seen.body:
         return streamed(seen.case, pace=PACE)
     return whole(seen.case, hang=PACE)
