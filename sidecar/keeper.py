@@ -42,16 +42,18 @@ def main() -> None:
     structlog.contextvars.bind_contextvars(worker=KEEPER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to hear
     os.nice(_NICE)
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))  # not `stop.set`, which may hold its own lock
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     metrics = sheets.opened(assignment.settings, KEEPER)
     threads = [threading.Thread(target=one, daemon=True) for one in work(assignment.settings, metrics, stop)]
     for thread in threads:
         thread.start()
-    until = _until_told(assignment.ready, stop, threads)
-    if not stop.is_set():
+    until = _until_told(assignment.ready, told, threads)
+    if not told:
         log.error("what moves the records on has ended, and with it this process: its successor goes on")
         os._exit(1)
+    stop.set()
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     metrics.close()
@@ -93,20 +95,20 @@ def _store(settings: Settings) -> Store:
     return PostgresStore(settings.recorder)
 
 
-def _until_told(ready: int, stop: threading.Event, threads: Sequence[threading.Thread]) -> float:
-    """Say that it lives until told to stop, or the parent is gone, or one of the threads; `stop` tells which.
+def _until_told(ready: int, told: list[int], threads: Sequence[threading.Thread]) -> float:
+    """Say that it lives until told to stop, or the parent is gone, or one of the threads; `told` tells which.
 
     Return until when the end may take (monotonic time).
     """
     os.set_blocking(ready, False)
     seconds = TIME
-    while not stop.is_set() and all(thread.is_alive() for thread in threads):
+    while not told and all(thread.is_alive() for thread in threads):
         with suppress(OSError):  # nobody listens, or he has not for hours
             os.write(ready, b"\n")
         if select.select([sys.stdin], [], [], BEAT)[0]:
             said = os.read(sys.stdin.fileno(), 64)
             seconds = float(said or TIME)
-            stop.set()
+            told.append(signal.SIGTERM)
     return time.monotonic() + max(0.0, min(_LAST, seconds - _WAY_OUT))
 
 
