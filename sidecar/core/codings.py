@@ -6,10 +6,13 @@ own size (zstd). All three let go of the interpreter's lock while they work.
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Protocol
 
 import brotli  # type: ignore[import-untyped]  # ships no types
+from typing_extensions import override
 from zstandard import ZstdDecompressor, ZstdError
 
 PIECE: Final = 65_536
@@ -106,6 +109,49 @@ class _Frame:
                 room -= len(piece)
                 yield piece
         self.rest = self._frame.unused_data + data[at:]
+
+
+class Salvage(Member):
+    """A member decoded twice, the second time one call behind, so that all comes that was said before a fault.
+
+    What a library decodes in the call that meets a fault it throws away, and some cannot be copied before it: how much
+    that is would depend on how the bytes were cut.
+    """
+
+    def __init__(self, ahead: Member, behind: Member) -> None:
+        self._ahead, self._behind = ahead, behind
+        self._fed = b""  # to the one ahead alone
+
+    @property
+    @override
+    def ended(self) -> bool:
+        return self._ahead.ended
+
+    @property
+    @override
+    def rest(self) -> bytes:
+        return self._ahead.rest
+
+    @override
+    def feed(self, data: bytes, room: int) -> Iterator[bytes]:
+        if self._fed:
+            yield from (b"" for _ in self._behind.feed(self._fed, room))
+        self._fed, given = data, 0
+        try:
+            for piece in self._ahead.feed(data, room):
+                yield piece
+                given += len(piece)
+        except CORRUPT:
+            yield from self._up_to_the_fault(data, room, given)
+            raise
+
+    def _up_to_the_fault(self, data: bytes, room: int, given: int) -> Iterator[bytes]:
+        pieces = chain.from_iterable(self._behind.feed(data[at : at + 1], room) for at in range(len(data)))
+        with suppress(StopIteration, *CORRUPT):
+            while True:
+                piece = next(pieces)
+                yield piece[given:]
+                given = max(0, given - len(piece))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

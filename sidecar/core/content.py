@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Final
 
-from sidecar.core.codings import CODINGS, CORRUPT, Coding, Member
+from sidecar.core.codings import CODINGS, CORRUPT, Coding, Member, Salvage
 from sidecar.core.errors import SidecarError
 
 MAX_CODINGS: Final = 3
@@ -30,16 +30,17 @@ class Decoder:
     """Undoes the codings of one body as it comes; never raises.
 
     `encoding` is the value of content-encoding, None where there is none; `limit` bounds the decoded bytes in total.
+    Of corrupt data all is given that was said before the fault, which costs as much again; unless it is not `salvaged`.
     """
 
     __slots__ = ("_room", "_stages", "fault")
 
-    def __init__(self, encoding: str | None, limit: int) -> None:
+    def __init__(self, encoding: str | None, limit: int, *, salvaged: bool = True) -> None:
         self.fault: Undecodable | TooLarge | None = None  # why it failed
         self._room = limit
         self._stages: list[_Stage] = []
         try:
-            self._stages = _stages(encoding, limit)
+            self._stages = _stages(encoding, limit, salvaged=salvaged)
         except Undecodable as fault:
             self.fault = fault
 
@@ -65,8 +66,7 @@ class Decoder:
     def feed(self, data: bytes) -> bytes:
         """All that can be decoded so far and was not given yet; `data` itself where nothing is encoded.
 
-        Up to the limit everything is given, then nothing. Of corrupt data as much as was decoded before the fault was
-        met, which depends on how the bytes were cut.
+        Up to the limit everything is given, then nothing.
         """
         if not self._stages:
             return self._bounded(data)
@@ -102,7 +102,7 @@ def decoded(data: bytes, encoding: str | None, limit: int) -> bytes:
 
     Raises TooLarge beyond it, Undecodable for an unknown coding and for what is corrupt, cut short or followed by more.
     """
-    decoder = Decoder(encoding, limit)
+    decoder = Decoder(encoding, limit, salvaged=False)
     plain = decoder.feed(data)
     if decoder.fault is not None:
         raise decoder.fault
@@ -115,12 +115,13 @@ def decoded(data: bytes, encoding: str | None, limit: int) -> bytes:
 class _Stage:
     """One coding of a body, undone."""
 
-    __slots__ = ("_coding", "_head", "_member", "_members", "_room", "surplus", "whole")
+    __slots__ = ("_again", "_coding", "_head", "_member", "_members", "_room", "surplus", "whole")
 
-    def __init__(self, coding: Coding, room: int) -> None:
+    def __init__(self, coding: Coding, again: Coding | None, room: int) -> None:
         self.whole = False  # what came so far is one member or several
         self.surplus = False
         self._coding = coding
+        self._again = again  # the same, to salvage what comes before a fault
         self._room = room
         self._members = 0
         self._member: Member | None = None
@@ -147,7 +148,8 @@ class _Stage:
             if self._members > MAX_MEMBERS:
                 raise _too_large()
             self.whole = False
-            return self._coding.begin(data[0])
+            member = self._coding.begin(data[0])
+            return Salvage(member, self._again.begin(data[0])) if self._again else member
         if any(start.startswith(data) for start in self._coding.again):
             self.whole, self._head = False, data
             return None
@@ -164,7 +166,7 @@ class _Stage:
                 raise _too_large()
 
 
-def _stages(encoding: str | None, limit: int) -> list[_Stage]:
+def _stages(encoding: str | None, limit: int, *, salvaged: bool) -> list[_Stage]:
     if encoding is None:
         return []
     names = [name.strip(" \t").lower() for name in encoding.split(",")]
@@ -174,7 +176,10 @@ def _stages(encoding: str | None, limit: int) -> list[_Stage]:
         raise Undecodable(msg)
 
     rooms = [limit] + [limit + BETWEEN] * MAX_CODINGS
-    return [_Stage(CODINGS[name](), room) for name, room in zip(names, rooms, strict=False)][::-1]
+    return [
+        _Stage(CODINGS[name](), CODINGS[name]() if salvaged else None, room)
+        for name, room in zip(names, rooms, strict=False)
+    ][::-1]
 
 
 def _through(stages: list[_Stage], data: bytes) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ import brotli
 import pytest
 import zstandard
 
-from sidecar.core.codings import CODINGS, CORRUPT, GULP, MARGIN, PIECE, Member
+from sidecar.core.codings import CODINGS, CORRUPT, GULP, MARGIN, PIECE, Member, Salvage
 
 TEXT = b"what was said, and said again; " * 20
 RLE = b"\x28\xb5\x2f\xfd\x00\x58" + ((131_072 << 3) | 2).to_bytes(3, "little") + b"\0"  # a frame's header, 128 KiB
@@ -89,3 +89,33 @@ def test_a_frame_with_too_wide_a_window_is_corrupt() -> None:
 def test_other_bytes_are_corrupt(name: str) -> None:
     with pytest.raises(CORRUPT):
         list(begun(name, b"\xff" * 100).feed(b"\xff" * 100, 1000))
+
+
+# What is salvaged
+
+
+def salvaging(name: str, data: bytes) -> Salvage:
+    return Salvage(begun(name, data), begun(name, data))
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_what_is_sound_is_decoded_as_without(name: str) -> None:
+    data = ENCODED[name]
+    member = salvaging(name, data)
+    assert b"".join(member.feed(data[:-1], 1000)) + b"".join(member.feed(data[-1:], 1000)) == TEXT
+    assert member.ended
+    assert member.rest == b""
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate"])
+@pytest.mark.parametrize("begun_with", [0, 10, 30])
+def test_of_a_fault_all_comes_that_was_said_before_it_and_once(name: str, begun_with: int) -> None:
+    """The checksum is wrong, so that there is nothing wrong before it; of long pieces some were given already."""
+    text = bytes(PIECE + 1000)
+    data = bytearray({"gzip": gzip.compress, "deflate": zlib.compress}[name](text))
+    data[-5 if name == "gzip" else -1] ^= 1
+    member = salvaging(name, data)
+    found = [*member.feed(bytes(data[:begun_with]), 1000)] if begun_with else []
+    with pytest.raises(CORRUPT):
+        found.extend(member.feed(bytes(data[begun_with:]), 1000))
+    assert b"".join(found) == text

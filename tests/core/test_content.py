@@ -3,6 +3,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import brotli
 import pytest
@@ -127,15 +128,74 @@ def test_whatever_comes_nothing_is_raised(data: bytes, encoding: str) -> None:
         assert not (decoder.failed and decoder.complete())
 
 
-@given(name=st.sampled_from(sorted(PACKERS)), data=st.data())
-def test_a_damaged_body_is_never_read_as_another_by_its_cut(name: str, data: st.DataObject) -> None:
-    """How much is given before the fault depends on the cut; what is given does not."""
-    body = bytearray(PACKERS[name](TEXT))
-    body[data.draw(st.integers(0, len(body) - 1))] ^= data.draw(st.integers(1, 255))
-    whole, at_once = read([bytes(body)], name)
-    parts, in_parts = read(one_by_one(bytes(body)), name)
-    assert parts.startswith(whole)
-    assert (at_once.failed, at_once.complete()) == (in_parts.failed, in_parts.complete())
+EVENTS = [b'data: {"type":"response.created","n":%d}\n\n' % number for number in range(20)]
+DAMAGES = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=3)
+
+
+def flushed(name: str) -> bytes:
+    """Events, each flushed as servers do it, so that something was said before any fault."""
+    packer: Any
+    match name:
+        case "br":
+            packer = brotli.Compressor()
+            pack, flush, finish = packer.process, packer.flush, packer.finish
+        case "zstd":
+            packer = zstandard.ZstdCompressor(write_checksum=True).compressobj()
+            pack, flush, finish = (
+                packer.compress,
+                partial(packer.flush, zstandard.COMPRESSOBJ_FLUSH_BLOCK),
+                packer.flush,
+            )
+        case _:
+            packer = zlib.compressobj(wbits=31 if name == "gzip" else 15)
+            pack, flush, finish = packer.compress, partial(packer.flush, zlib.Z_SYNC_FLUSH), packer.flush
+    return b"".join([*(part for event in EVENTS for part in (pack(event), flush())), finish()])
+
+
+def damaged(body: bytes, damages: list[tuple[int, int]]) -> bytes:
+    broken = bytearray(body)
+    for place, byte in damages:
+        broken[place % len(body)] ^= byte
+    return bytes(broken)
+
+
+@given(
+    damages=DAMAGES,
+    more=st.sampled_from([b"", b"\x1f", b"more", b"\x28\xb5\x2f\xfd"]),
+    places=st.lists(st.integers(0, 5000), max_size=5),
+)
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+def test_of_a_damaged_body_all_before_the_fault_is_given_however_it_was_cut(
+    name: str, damages: list[tuple[int, int]], more: bytes, places: list[int]
+) -> None:
+    body = damaged(flushed(name) + more, damages)
+    whole, at_once = read([body], name)
+    for chunks in (cut(body, places), one_by_one(body)):
+        plain, decoder = read(chunks, name)
+        assert plain == whole
+        assert (decoder.failed, decoder.complete()) == (at_once.failed, at_once.complete())
+
+
+@given(damages=DAMAGES, places=st.lists(st.integers(0, 5000), max_size=5), names=NAMES, limit=st.integers(0, 3000))
+def test_within_its_bounds_and_whatever_the_codings(
+    damages: list[tuple[int, int]], places: list[int], names: list[str], limit: int
+) -> None:
+    """Once something has failed nothing more is given."""
+    encoding = ", ".join(["gzip", *names])
+    body = damaged(packed(flushed("gzip"), names), damages)
+    whole, at_once = read([body], encoding, limit)
+    for chunks in (cut(body, places), one_by_one(body)):
+        plain, decoder = read(chunks, encoding, limit)
+        assert (plain, decoder.failed) == (whole, at_once.failed)
+    assert len(whole) <= limit
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+def test_a_fault_at_the_end_costs_nothing_that_was_said_before(name: str) -> None:
+    body = flushed(name)
+    plain, decoder = read([body + b"more" if name == "br" else damaged(body, [(-1, 0x55)])], name)
+    assert plain == b"".join(EVENTS)
+    assert decoder.failed
 
 
 @pytest.mark.parametrize("name", ["gzip", "x-gzip", "zstd"])

@@ -576,6 +576,35 @@ def test_skimming_what_can_be_skimmed_changes_nothing(
 
 
 @given(
+    body=BODIES.filter(len),
+    label=LABELS,
+    damages=st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 255)), max_size=2),
+    places=st.lists(st.integers(0, 2000), max_size=5),
+)
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_a_damaged_coding_in_any_cut_leaves_the_same(
+    coding: str, body: bytes, label: tuple[str, str], damages: list[tuple[int, int]], places: list[int]
+) -> None:
+    """What was said before the fault is read, and that there was one is told unless the response had ended."""
+    broken = bytearray(CODINGS[coding](body))
+    for place, byte in damages:
+        broken[-1 - place % len(broken)] ^= byte  # most places that are drawn are small, most faults late
+    expected = concluded(fed(reading(label, ("content-encoding", coding)), bytes(broken)))
+    for chunks in (cut(bytes(broken), places), one_by_one(bytes(broken))):
+        assert concluded(fed(reading(label, ("content-encoding", coding)), *chunks)) == expected
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_a_fault_behind_the_last_event_changes_nothing(coding: str) -> None:
+    """However much of the body came at once."""
+    broken = CODINGS[coding](CREATED + COMPLETED)
+    broken = broken[:-1] + bytes([broken[-1] ^ 0x55]) if coding in {"gzip", "deflate"} else broken + b"more"
+    for chunks in ([broken], [broken[:-4], broken[-4:]], one_by_one(broken)):
+        here = fed(reading(EVENTS, ("content-encoding", coding)), *chunks)
+        assert concluded(here) == (None, "resp_1", [TOKENS])
+
+
+@given(
     chunks=st.lists(st.binary(max_size=50) | PIECES, max_size=8), coding=st.sampled_from(["gzip", "br", "zstd", "x"])
 )
 def test_whatever_bytes_claim_to_be_encoded_nothing_is_raised(chunks: list[bytes], coding: str) -> None:
