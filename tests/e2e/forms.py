@@ -25,5 +25,5 @@ class Form:
             sys.stderr.flush()
 
 
-SHORT: Final = Form(moments=6, outage=1.0, asked=12, pieces=500)
-FULL: Final = Form(moments=100, outage=60.0, asked=200, pieces=50_000, tells=True)
+SHORT: Final = Form(moments=4, outage=0.5, asked=12, pieces=300)
+FULL: Final = Form(moments=100, outage=60.0, asked=200, pieces=20_000, tells=True)

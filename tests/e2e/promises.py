@@ -8,6 +8,7 @@ from tests.e2e.recorded import Recorded
 from tests.e2e.traffic import Exchange
 
 LOST = ("failed", "lost", None)
+TIMEOUT = 5.0  # seconds that Envoy waits for a worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ def is_complete(recorded: Recorded) -> bool:
 
 
 def is_excused(exchange: Exchange, recorded: Recorded, kills: Iterable[Kill]) -> bool:
-    """The one exception: a worker was killed while it was under way; nothing but the prompt is known."""
-    was_under_way = any(exchange.began < kill.gone and kill.at < exchange.ended for kill in kills)
-    return was_under_way and recorded.ended == LOST and not recorded.tokens
+    """The one exception: its worker was killed, or was too slow for Envoy, while it was under way."""
+    if recorded.ended == LOST:
+        return any(exchange.began < kill.gone and kill.at < exchange.ended for kill in kills) and not recorded.tokens
+    return recorded.interception["error_type"] == "unobserved" and exchange.seconds >= TIMEOUT
