@@ -15,7 +15,7 @@ def clean(value: str, limit: int = ID_BYTES) -> str:
     """`value` without U+0000 and lone surrogates (U+FFFD instead), at most `limit` bytes of UTF-8."""
     if value.isascii() and len(value) <= limit and "\0" not in value:  # nearly always: it is what it should be
         return value
-    data = _storable(value)
+    data = _storable(value[:limit])  # no character has less than a byte
     return data.decode() if len(data) <= limit else data[:limit].decode("utf-8", "ignore")
 
 
