@@ -110,7 +110,13 @@ def members(raw: Raw | None) -> Mapping[str, Raw]:
     """Return the members of an object; none of what is no object, or has too many."""
     if not raw or kind(raw) != "{":
         return {}
-    return _at_once(_leniently(bytes(raw)), len(raw)) or {}
+    data = bytes(raw)
+    try:
+        return _members(data)  # nearly always
+    except mending.TooComplex:
+        return {}
+    except _MALFORMED:
+        return _at_once(_leniently(data), len(data)) or {}
 
 
 def items(raw: Raw | None) -> list[Raw]:

@@ -138,7 +138,7 @@ class Reading(Unread):
 
     @override
     def is_long(self, data: bytes) -> bool:
-        return self._is_packed or len(data) > _MANY or self.held > _FEW
+        return self._is_packed or len(data) > _MANY or (self._taken > _FEW and self.held > _FEW)
 
     @override
     def feed(self, data: bytes, at: float) -> None:
@@ -202,8 +202,9 @@ class Reading(Unread):
 
     @override
     def read(self) -> None:
-        for _ in self._reading():
-            pass
+        if self._format is not None and self._format.unread:  # mostly there is nothing
+            for _ in self._format.reading(self._answer):
+                pass
 
     @override
     def close(self, at: float, cut: Failure | None = None) -> Failure | None:
