@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Test processes; the machine's cores unless told otherwise.
-JOBS ?= auto
+# Test processes: two for each core, since most of them wait for something most of the time.
+JOBS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test soak check lint types arrows fmt proto envoy-yaml cover fuzz bench lock clean
