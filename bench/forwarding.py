@@ -41,7 +41,10 @@ _DRAIN = 120.0  # seconds that the rest may take
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it. `backlogs`: interceptions in the journal, second by second; CPU in seconds."""
+    """What came of it.
+
+    `took`: for how many seconds it was fed; `backlogs`: interceptions in the journal, second by second; CPU in seconds.
+    """
 
     fed: int
     stored: int
@@ -53,8 +56,8 @@ class Outcome:
     database: float
 
 
-async def feed(database: Path, rate: int, duration: float) -> int:
-    """Hand `rate` interceptions a second to a journal, for so many seconds; returns how many, once they are durable."""
+async def feed(database: Path, rate: int, duration: float) -> tuple[int, float]:
+    """Hand `rate` interceptions a second to a journal; returns how many, and after how many seconds all were durable."""
     ids = Ids(time.time)
     journal = Journal(database, worker="bench:0:0", new_id=ids, now=time.time)
     journal.open(asyncio.get_running_loop())
@@ -68,8 +71,9 @@ async def feed(database: Path, rate: int, duration: float) -> int:
         await asyncio.sleep(0.005)
     if last is not None:
         await last
+    took = time.perf_counter() - began
     await asyncio.to_thread(journal.close, _DRAIN)
-    return fed
+    return fed, took
 
 
 async def measured(settings: Settings, url: str, server: int, rate: int, duration: float) -> Outcome:
@@ -80,22 +84,22 @@ async def measured(settings: Settings, url: str, server: int, rate: int, duratio
     fed_by = ("--feed", str(settings.database), "--rate", str(rate), "--seconds", str(duration))
     with process("-m", "bench.forwarding", *fed_by) as feeder:
         before = sum(map(seconds, tree(server)))
-        began, backlogs, spent = time.perf_counter(), [], 0.0
+        backlogs, spent = [], 0.0
         while feeder.poll() is None:
             await asyncio.sleep(1.0)
             backlogs.append(_backlog(settings.database))
             with suppress(OSError):
                 spent = seconds(feeder.pid)
-        took = time.perf_counter() - began
         assert feeder.stdout  # noqa: S101 - it was asked for
-        fed = int(feeder.stdout.read())
-    while _backlog(settings.database) and time.perf_counter() - began < took + _DRAIN:  # noqa: ASYNC110 - it is polled
+        fed, took = feeder.stdout.read().split()
+    ended = time.perf_counter()
+    while _backlog(settings.database) and time.perf_counter() - ended < _DRAIN:  # noqa: ASYNC110 - it is polled
         await asyncio.sleep(_TICK)
-    drained = time.perf_counter() - began - took
+    drained = time.perf_counter() - ended
     found = Outcome(
-        fed=fed,
+        fed=int(fed),
         stored=execute(url, _COUNT)[0][0],
-        took=took,
+        took=float(took),
         drained=drained,
         backlogs=backlogs,
         feeder=spent,
@@ -141,7 +145,7 @@ def _lines(found: Outcome) -> Iterator[tuple[str, str]]:
 def main(*, rate: int, duration: float, database: Path | None) -> None:
     """Measure. Exit status 1 when not everything arrived, once."""
     if database is not None:
-        click.echo(asyncio.run(feed(database, rate, duration)))
+        click.echo(" ".join(map(str, asyncio.run(feed(database, rate, duration)))))
         return
     os.umask(0o077)
     with ExitStack() as stack:
