@@ -57,7 +57,7 @@ class Outcome:
 
 
 async def feed(database: Path, rate: int, duration: float) -> tuple[int, float]:
-    """Hand `rate` interceptions a second to a journal; returns how many, and after how many seconds all were durable."""
+    """Hand `rate` interceptions a second to a journal; returns how many, and after how many seconds all were safe."""
     ids = Ids(time.time)
     journal = Journal(database, worker="bench:0:0", new_id=ids, now=time.time)
     journal.open(asyncio.get_running_loop())
