@@ -4,11 +4,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
+from pathlib import Path
 
-import pytest
-
-from tests.postgres import PATIENCE, Postgres, execute
+from tests.e2e.waiting import eventually
+from tests.postgres import Postgres, execute
 
 HELD = """
 import sys
@@ -26,17 +25,14 @@ def test_it_ends_with_who_started_it() -> None:
         assert holder.stdout is not None
         port, folder = holder.stdout.readline().split()
         holder.kill()
-    until_refused(int(port))
+    eventually(lambda: is_refused(int(port)), "nobody listens")
+    eventually(lambda: not (Path(folder) / "data" / "postmaster.pid").exists(), "it has tidied up")
     shutil.rmtree(folder)
 
 
-def until_refused(port: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) != 0:
-                return
-    pytest.fail("it still listens")
+def is_refused(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_nothing_is_left_of_one_that_was_closed() -> None:

@@ -65,7 +65,7 @@ def test_after_a_restart_the_same_batch_is_put_once(
         postgres.stop("fast" if how == "fast" else "immediate")
     try:
         refusal(store)
-        assert "Connection refused" in refusal(store)
+        assert "connection failed" in refusal(store)
     finally:
         postgres.start()
     store.put(samples.one_of_each())
