@@ -85,6 +85,7 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
         is_full=lambda: room is not None and room.is_full,
         cuts=settings.recorder.on_worker_loss == "cut",
         metrics=metrics,
+        gate=settings.gate(),
     )
     heart = asyncio.create_task(pulse.beat())
     server, servicer = await _listen(processor, assignment)

@@ -7,7 +7,7 @@ code behind an `await` may never run then.
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeAlias, TypeVar
@@ -19,17 +19,19 @@ from grpc import aio
 from sidecar import wire
 from sidecar.core.admission import length
 from sidecar.core.errors import OutOfOrder, SidecarError, UnfitProxy
-from sidecar.core.events import Body, Headers, Recorded, Side, Trailers
+from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
 from sidecar.core.interception import ANY, Interception
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Policy
+from sidecar.core.privacy import Gate
 from sidecar.core.records import ErrorType, Record
 from sidecar.core.refusals import INTERNAL, OVERLOADED
 from sidecar.core.replies import Step, Wait
 from sidecar.core.requests import TooLarge
 from sidecar.pulse import STALL, Pulse
+from sidecar.telemetry.dumping import Dump, Dumps, NoDumps
 from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics
-from sidecar.telemetry.traces import NoTraces, Trace, Traces
+from sidecar.telemetry.traces import NoTraces, Trace, Traces, trace_id
 
 log = structlog.get_logger()
 
@@ -73,6 +75,9 @@ class Processor:
     streams: int = 0  # open ones
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while there is none
     metrics: Metrics = field(default_factory=NoMetrics)
+    gate: Gate = field(default_factory=Gate)  # what may be known of the records
+    observers: Sequence[Callable[[Sequence[Record]], None]] = ()  # who else hears of them; quick, and never raises
+    dumps: Dumps = field(default_factory=NoDumps)
     cuts: bool = False  # what is not recorded is cut; else it is delivered
     let_go: int = 0  # responses whose records were not yet safe
     cut: int = 0  # responses, rather than that
@@ -131,13 +136,17 @@ class Stream:
         self._asked_at: float | None = None  # while an answer is due
         self._was_late = False  # so that Envoy has gone on without us
         self._trace: Trace | None = None
+        self._dump: Dump | None = None
         self._interception: Interception | None = None
 
     def skims(self, chunk: bytes) -> bool:
         """Whether a response's chunk tells nothing, and may go: nearly all of a stream, so it has a short way."""
         if self._interception is None or self._duplex:
             return False
-        return self._attempt(self._interception.skims, chunk) or False
+        skimmed = self._attempt(self._interception.skims, chunk) or False
+        if skimmed and self._dump is not None:
+            self._dump.chunk(chunk)
+        return skimmed
 
     async def answer(self, message: wire.Message) -> None:
         """Answer one message, whatever it is."""
@@ -171,6 +180,8 @@ class Stream:
         self._is_bearable(self._interception)
         if ended:
             self._keep(ended)
+        if self._dump is not None:
+            self._dump.close()
 
     def _ended(self, interception: Interception, why: ErrorType) -> Sequence[Record]:
         ended = None
@@ -197,13 +208,22 @@ class Stream:
             if isinstance(event, Body | Trailers) and interception.is_long(event):
                 await self._read_along(interception, event)
             step = self._attempt(self._received, interception, event)
+        heard: Recorded | None = None
         while step is not None and step.wait is Wait.START:
+            self._shown(event, step)
             durable = await self._safe(step.records, self._shared.start_timeout)
-            step = self._attempt(interception.receive, Recorded(at=self._shared.now(), durable=durable))
-        if step is not None and step.records:
-            await self._recorded(interception, step)
+            heard = Recorded(at=self._shared.now(), durable=durable)
+            step = self._attempt(interception.receive, heard)
+        if step is not None:
+            self._shown(heard or event, step)
+            if step.records:
+                await self._recorded(interception, step)
         replies = None if step is None else self._attempt(self._encoded, step)
         return self._despite(message, was_decided=was_decided) if replies is None else replies
+
+    def _shown(self, event: Event, step: Step) -> None:
+        if self._dump is not None:
+            self._dump.seen(event, replace(step, records=tuple(self._shared.gate(step.records))))
 
     async def _asked(self, interception: Interception, event: wire.Event) -> Step | None:
         """What follows from a piece of the request, for which there must be room."""
@@ -248,10 +268,13 @@ class Stream:
             msg = "the proxy must send request bodies BUFFERED or FULL_DUPLEX_STREAMED"
             raise UnfitProxy(msg)
         self._duplex = wire.duplex(message)
+        told = {key: str(value) for key, value in self._context.invocation_metadata() or ()}
         if not isinstance(shared.traces, NoTraces):
-            told = {key: str(value) for key, value in self._context.invocation_metadata() or ()}
             self._trace = shared.traces.begin(told.get("traceparent"), told.get("tracestate"))
-        return Interception(id=shared.new_id(), policy=shared.policy, duplex=self._duplex)
+        new_id = shared.new_id()
+        self._dump = shared.dumps.begin(new_id)
+        traced = trace_id(told.get("traceparent"))
+        return Interception(id=new_id, policy=shared.policy, duplex=self._duplex, trace_id=traced)
 
     def _received(self, interception: Interception, event: wire.Event) -> Step:
         step = interception.receive(event)
@@ -320,7 +343,10 @@ class Stream:
         return kept.done()
 
     def _keep(self, records: Sequence[Record]) -> asyncio.Future[float]:
+        records = self._shared.gate(records)
         kept = self._shared.submit(records)
+        for observe in self._shared.observers:
+            observe(records)
         if self._trace is not None:
             trace = self._trace
             kept.add_done_callback(lambda kept: trace.observe(records, None if kept.cancelled() else kept.result()))

@@ -47,10 +47,21 @@ _ECHOED = 65_536  # bytes in one chunk handed back; a proxy's gRPC client takes 
 
 
 class Interception:
-    """The phase machine. `duplex`: the sides whose bodies the proxy gives away, and gets back."""
+    """The phase machine. `duplex`: the sides whose bodies the proxy gives away, and gets back.
 
-    def __init__(self, *, id: str, policy: Policy, duplex: Collection[Side] = ()) -> None:  # noqa: A002 - the thing's own word
+    `trace_id`: the trace that Envoy has it in, 32 hexadecimal digits.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - the thing's own word
+        policy: Policy,
+        duplex: Collection[Side] = (),
+        trace_id: str | None = None,
+    ) -> None:
         self.id = id
+        self._trace_id = trace_id
         self.phase = Phase.START
         self._policy = policy
         self._duplex = duplex
@@ -65,6 +76,7 @@ class Interception:
         self._reading = Unread()
         self._fed: Body | Trailers | None = None  # read already, before it is received
         self._status: int | None = None
+        self._first_at: float | None = None  # when the first bytes of the response's body came
         self._provider_request_id: str | None = None
 
     def receive(self, event: Event, asked: Asked | None = None) -> Step:
@@ -85,7 +97,7 @@ class Interception:
 
     def skims(self, data: bytes) -> bool:
         """Whether `data` is a chunk of the response that tells nothing, and now has been read: the reply is an ack."""
-        return self.phase is Phase.RESPONSE and self._reading.skims(data)
+        return self._first_at is not None and self.phase is Phase.RESPONSE and self._reading.skims(data)
 
     def completes(self, event: Event) -> bool:
         """Whether `event` is the end of a request's body, so that it can be read."""
@@ -235,6 +247,8 @@ class Interception:
             request_id=_clean(headers.first("x-request-id")),
             prompt=request.prompt,
             read_at=read_at,
+            trace_id=self._trace_id,
+            parameters=request.parameters,
         )
 
     def _decided(self, event: Recorded) -> Step:
@@ -298,6 +312,8 @@ class Interception:
         """A body's chunk, or the trailers: read along, and let go at once unless it may be the end."""
         if isinstance(event, Trailers):
             return self._end(event)
+        if self._first_at is None and event.data:
+            self._first_at = event.at
         if event is not self._fed:
             self._reading.feed(event.data, event.at)
         self._fed = None
@@ -329,6 +345,7 @@ class Interception:
             failure=failure,
             http_status=self._status,
             provider_request_id=self._provider_request_id,
+            answered=replace(self._reading.answered(), first_at=self._first_at),
         )
 
     def _passed(self, at: float) -> Passed:

@@ -10,6 +10,7 @@ one of them may be the response's last (`may_have_ended`), or the chunk is long 
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from typing_extensions import override
 from sidecar.core.content import Decoder
 from sidecar.core.events import Headers
 from sidecar.core.policy import Bounds
-from sidecar.core.records import ErrorType, Failure, Record
+from sidecar.core.records import Answered, ErrorType, Failure, Record
 from sidecar.core.responses import Answer, deltas, may_end, tells
 from sidecar.core.sse import SLICE, Splitter
 
@@ -98,6 +99,10 @@ class Unread:
     def records(self) -> Iterable[Record]:
         """What was found, in the response's order, under its id."""
         return ()
+
+    def answered(self) -> Answered:
+        """What the response says of itself."""
+        return Answered()
 
 
 class Reading(Unread):
@@ -220,6 +225,10 @@ class Reading(Unread):
     @override
     def records(self) -> Iterable[Record]:
         return self._answer.records()
+
+    @override
+    def answered(self) -> Answered:
+        return replace(self._answer.answered, response=self._answer.id)
 
     def _labelled(self, content_type: str) -> "_Format | None":
         if self._status not in _SUCCESS:

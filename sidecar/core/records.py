@@ -42,6 +42,35 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What a request asks for beside content (API reference: POST /v1/responses). Not stored; None: not said."""
+
+    reasoning_level: str | None = None
+    previous_response: str | None = None
+    conversation: str | None = None
+    service_tier: str | None = None
+    output_type: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What a response says of itself (API reference: the Response object). Not stored; empty or None: not said.
+
+    `first_at`: when the first bytes of its body came.
+    """
+
+    response: str = ""
+    model: str | None = None
+    service_tier: str | None = None
+    status: str | None = None
+    incomplete_reason: str | None = None
+    first_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """A request that was understood and is about to be decided. `at`: when its headers arrived."""
 
@@ -63,6 +92,8 @@ class Started:
     request_id: str | None
     prompt: str | None  # held by the row while the interception is open, so that a crash cannot lose it
     read_at: float  # when the request had been read: the end of `Intercept.CreateInterceptor`
+    trace_id: str | None = None  # of the trace that Envoy passes on: 32 hexadecimal digits
+    parameters: Parameters = Parameters()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +167,7 @@ class Ended:
     failure: Failure | None
     http_status: int | None
     provider_request_id: str | None
+    answered: Answered = Answered()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

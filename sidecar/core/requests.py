@@ -6,7 +6,7 @@ surprising schema is no error: nothing is found.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from urllib.parse import parse_qsl
 
@@ -15,6 +15,7 @@ from msgspec import Raw
 from sidecar.core import content, jsontext, mending
 from sidecar.core.errors import SidecarError
 from sidecar.core.events import Headers
+from sidecar.core.records import Parameters
 from sidecar.core.text import clean, excerpt
 
 _WATCHED = frozenset({"model", "stream", "background", "input", "metadata"})
@@ -23,6 +24,8 @@ _FALSE = frozenset({"0", "f", "false"})
 _LONGEST_WORD = 6  # one more than there are: a text may be megabytes
 # Of a number: nothing but zeros before its exponent.
 _ZERO = re.compile(r"-?[0.]++(?:[eE]|\Z)")
+# A number that says what it is: not more digits than a float has.
+_FRACTION = re.compile(rb"-?[0-9]{1,8}(?:\.[0-9]{1,20})?")
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";,]*)", re.IGNORECASE)
 # How many trailing system and developer items are looked over for the user's one.
 _MOST_SKIPPED = 1000
@@ -41,6 +44,7 @@ class Request:
     prompt: str | None
     correlating_tool_call: str | None
     user_id: str | None  # `metadata.user_id`, where Claude Code puts its session
+    parameters: Parameters = field(default_factory=Parameters)
 
 
 class Unreadable(SidecarError):
@@ -107,7 +111,33 @@ def _read(document: jsontext.Document, recorded_bytes: int) -> Request:
         prompt=None if prompt is None else excerpt(prompt, recorded_bytes),
         correlating_tool_call=_correlating(last),
         user_id=_user_id(found.get("metadata")),
+        parameters=_parameters(found),
     )
+
+
+def _parameters(found: Mapping[str, Raw]) -> Parameters:
+    conversation = found.get("conversation")
+    output = jsontext.members(found.get("text")).get("format")
+    return Parameters(
+        reasoning_level=_word(jsontext.members(found.get("reasoning")).get("effort")),
+        previous_response=_word(found.get("previous_response_id")),
+        conversation=_word(conversation) or _word(jsontext.members(conversation).get("id")),
+        service_tier=_word(found.get("service_tier")),
+        output_type=_word(jsontext.members(output).get("type")),
+        max_tokens=jsontext.count(found.get("max_output_tokens")) or None,
+        temperature=_fraction(found.get("temperature")),
+        top_p=_fraction(found.get("top_p")),
+    )
+
+
+def _word(raw: Raw | None) -> str | None:
+    return clean(jsontext.string(raw) or "") or None
+
+
+def _fraction(raw: Raw | None) -> float | None:
+    if raw is None or not _FRACTION.fullmatch(raw):
+        return None
+    return float(raw)
 
 
 def _model(raw: Raw | None) -> str:

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from sidecar.core import jsontext
 from sidecar.core.mending import TooComplex
-from sidecar.core.records import ErrorType, Failure, Thought, Tokens, Tool
+from sidecar.core.records import Answered, ErrorType, Failure, Thought, Tokens, Tool
 from sidecar.core.text import clean, excerpt, utf8
 
 _TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"')
@@ -85,6 +85,7 @@ class Answer:
     failure: Failure | None = None
     tokens: Tokens | None = None
     findings: list[Finding] = field(default_factory=list)
+    answered: Answered = field(default_factory=Answered)
     _room: int = MAX_ROOM  # left
 
     @property
@@ -162,6 +163,13 @@ class Answer:
     def _response(self, found: Members, at: float) -> None:
         self._identify(found)
         self.tokens = self._tokens(found, at)
+        self.answered = Answered(
+            response=self.id,
+            model=_name(found, "model"),
+            service_tier=_name(found, "service_tier"),
+            status=_name(found, "status"),
+            incomplete_reason=_name(jsontext.members(found.get("incomplete_details")), "reason"),
+        )
         output = found.get("output", _NULL)
         if jsontext.kind(output) == "[":
             self.findings = self._findings(jsontext.items(output), at)

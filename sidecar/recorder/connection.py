@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sidecar.core.errors import JournalUnavailable
 
-REVISION = "0001"  # the schema that this version reads and writes: the newest of migrations/versions
+REVISION = "0002"  # the schema that this version reads and writes: the newest of migrations/versions
 PATIENCE = 5.0  # seconds that a start waits for who keeps everybody out
 BUSY = 0.2  # seconds that SQLite waits for a lock by itself, before the writer hears of it
 WAL_LIMIT = 67_108_864  # bytes that the -wal file keeps after a checkpoint, however far a slow reader let it grow

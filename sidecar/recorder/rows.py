@@ -46,7 +46,8 @@ STARTED = _insert(
     0,
     "interceptions",
     "id initiator_id actor_metadata provider provider_name model streaming client client_session_id user_agent "
-    "correlating_tool_call_id credential_kind credential_hint request_path started_at request_id worker open_prompt",
+    "correlating_tool_call_id credential_kind credential_hint request_path started_at request_id worker open_prompt "
+    "trace_id",
 )
 PROMPT = _insert(1, "user_prompts", "id interception_id msg_id prompt created_at")
 TOKENS = _insert(
@@ -126,6 +127,7 @@ def _started(record: Started, worker: str) -> Values:
         record.request_id,
         worker,
         record.prompt,
+        record.trace_id,
     )
 
 

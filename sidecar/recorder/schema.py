@@ -84,6 +84,7 @@ interceptions = Table(
     Column("provider_request_id", Text),
     Column("worker", Text, nullable=False),
     Column("open_prompt", Text),
+    Column("trace_id", Text),
     sqlite_with_rowid=False,
 )
 Index("ix_interceptions_started_at", interceptions.c.started_at)

@@ -1,6 +1,7 @@
 """Settings from a TOML file and the environment, checked before anything starts."""
 
 from sidecar.settings.checks import host_and_port
+from sidecar.settings.console import Console
 from sidecar.settings.model import (
     Identity,
     Limits,
@@ -9,12 +10,14 @@ from sidecar.settings.model import (
     Service,
     Settings,
     StoreKind,
-    Telemetry,
     defaults,
 )
 from sidecar.settings.sources import bare_environment, load
+from sidecar.settings.telemetry import Dump, Telemetry
 
 __all__ = [
+    "Console",
+    "Dump",
     "Identity",
     "Limits",
     "Provider",

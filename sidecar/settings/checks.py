@@ -10,6 +10,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
+from sidecar.core import masks
+
 REFUSED: Final = "refused"
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2, in lower case
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -96,11 +98,17 @@ def loopback_or_off(text: str) -> str:
     return loopback(text) if text else text
 
 
-def header(name: str) -> str:
+def header_name(name: str) -> str:
     """A header's name, in lower case."""
     name = name.lower()
     if not _TOKEN.fullmatch(name):
         refuse("a header name: letters, digits and !#$%&'*+-.^_`|~")
+    return name
+
+
+def header(name: str) -> str:
+    """The name, in lower case, of a header that may be set."""
+    name = header_name(name)
     if _FRAMING.fullmatch(name):
         refuse("a header that neither frames the message nor names its host")
     return name
@@ -180,6 +188,17 @@ def retry_status(entry: object) -> str:
     text = str(entry)
     if not re.fullmatch(r"5xx|[45][0-9]{2}", text):
         refuse('"5xx" or a status from 400 to 599')
+    return text
+
+
+def pattern(text: str) -> str:
+    """A regular expression of RE2, whose time is linear in what it searches; not one that every text has."""
+    try:
+        found = masks.pattern(text)
+    except ValueError:
+        refuse("a regular expression of RE2 (github.com/google/re2/wiki/Syntax)")
+    if found.search(""):
+        refuse("a regular expression that does not match the empty text")
     return text
 
 

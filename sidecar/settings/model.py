@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from sidecar.core import policy
+from sidecar.core.masks import Masks
+from sidecar.core.privacy import Content, Gate
 from sidecar.settings import checks
+from sidecar.settings.console import Console
+from sidecar.settings.section import Section
+from sidecar.settings.telemetry import Dump, Telemetry
 
 # sun_path of sockaddr_un holds 108 bytes, the last of them a NUL (unix(7)).
 _SOCKET_BYTES = 107
-_HTTP_OTLP_PORT = 4318
 
 Address = Annotated[str, AfterValidator(checks.address)]
 LoopbackAddress = Annotated[str, AfterValidator(checks.loopback)]
@@ -35,12 +39,6 @@ STORE_KINDS: Final[Mapping[str, StoreKind]] = {
     "grpc": "service",
     "grpcs": "service",
 }
-
-
-class Section(BaseModel):
-    """What all settings share: no unknown keys, no changes, no values in the errors' text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 
 class Identity(Section):
@@ -124,6 +122,8 @@ class Recorder(Section):
     when_full: Literal["refuse", "drop_oldest"] = "refuse"
     on_worker_loss: Literal["deliver", "cut"] = "deliver"
     retention_days: Annotated[int, Field(ge=0, le=36_525)] = 0
+    content: Literal["full", "usage", "none"] = "full"
+    mask: tuple[Annotated[str, AfterValidator(checks.pattern)], ...] = ()
     ca_file: OptionalFile = None
     cert_file: OptionalFile = None
     key_file: OptionalFile = None
@@ -170,28 +170,6 @@ class Service(Section):
         return self
 
 
-class Telemetry(Section):
-    """`[telemetry]`: where traces and metrics go."""
-
-    otlp_endpoint: Annotated[str, AfterValidator(checks.endpoint_or_off)] = ""
-    otlp_protocol: Literal["", "grpc", "http"] = ""
-    metrics: Annotated[str, AfterValidator(checks.loopback_or_off)] = "127.0.0.1:9464"
-
-    @property
-    def protocol(self) -> Literal["grpc", "http"]:
-        """How `otlp_endpoint` is spoken to: as set, else by its port and path (OTLP 1.x: 4317 gRPC, 4318 HTTP)."""
-        if self.otlp_protocol:
-            return self.otlp_protocol
-        url = urlsplit(self.otlp_endpoint)
-        return "http" if url.port == _HTTP_OTLP_PORT or url.path.strip("/") else "grpc"
-
-    @property
-    def traces_url(self) -> str:
-        """Where OTLP/HTTP takes traces: the endpoint, with the specification's `/v1/traces` unless that is there."""
-        url = self.otlp_endpoint.rstrip("/")
-        return url if url.endswith("/v1/traces") else f"{url}/v1/traces"
-
-
 class Limits(Section):
     """`[limits]`: sizes in bytes, times in seconds."""
 
@@ -223,6 +201,8 @@ class Settings(Section):
     telemetry: Telemetry = Field(default_factory=Telemetry)
     limits: Limits = Field(default_factory=Limits)
     service: Service = Field(default_factory=Service)
+    dump: Dump = Field(default_factory=Dump)
+    console: Console = Field(default_factory=Console)
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -272,6 +252,10 @@ class Settings(Section):
     def socket(self, index: int) -> Path:
         """The Unix socket of worker `index`, counted from 0."""
         return self.runtime_dir / f"worker-{index}.sock"
+
+    def gate(self) -> Gate:
+        """What passes to those who keep or show records."""
+        return Gate(Content(self.recorder.content), Masks(self.recorder.mask))
 
     def policy(self) -> policy.Policy:
         """What the core decides by."""

@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from sidecar.settings.model import Identity, Limits, Provider, Recorder, Service, Settings, Telemetry
+from sidecar.settings.console import Console
+from sidecar.settings.model import Identity, Limits, Provider, Recorder, Service, Settings
+from sidecar.settings.telemetry import Dump, Telemetry
 
 _MASK = "***"
 _SHOWN = 200
-_SECRET = frozenset({"api_key", "extra_headers", "password"})
+_SECRET = frozenset({"api_key", "extra_headers", "password", "token"})
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SECTIONS: Mapping[str, type[BaseModel]] = {
+    "console": Console,
+    "dump": Dump,
     "identity": Identity,
     "limits": Limits,
     "providers": Provider,

@@ -3,6 +3,7 @@
 Nothing here knows OpenTelemetry: who leaves traces off does not even import it.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -30,6 +31,15 @@ class Traces(Protocol):
 
     def close(self, timeout: float) -> None:
         """Send what is waiting, for at most `timeout` seconds; blocks so long, never raises. Safe to call twice."""
+
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-|\Z)")
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace that a `traceparent` names (W3C Trace Context, 3.2), 32 hexadecimal digits; None without one."""
+    found = _TRACEPARENT.match(traceparent or "")
+    return found[1] if found else None
 
 
 class NoTrace:

@@ -56,5 +56,5 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 def test_another_schema_is_told(database: Path, statement: str) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(statement)
-    with pytest.raises(JournalUnavailable, match="its schema is not 0001; start this version"):
+    with pytest.raises(JournalUnavailable, match="its schema is not 0002; start this version"):
         check(database)

@@ -61,7 +61,7 @@ class Record(_message.Message):
     def __init__(self, id: _Optional[str] = ..., interception_id: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., prompt: _Optional[_Union[Prompt, _Mapping]] = ..., token_usage: _Optional[_Union[TokenUsage, _Mapping]] = ..., tool_usage: _Optional[_Union[ToolUsage, _Mapping]] = ..., model_thought: _Optional[_Union[ModelThought, _Mapping]] = ..., ended: _Optional[_Union[Ended, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("initiator_id", "actor_metadata", "provider", "provider_name", "model", "streaming", "client", "client_session_id", "user_agent", "correlating_tool_call_id", "credential_kind", "credential_hint", "request_path", "request_id", "worker", "open_prompt")
+    __slots__ = ("initiator_id", "actor_metadata", "provider", "provider_name", "model", "streaming", "client", "client_session_id", "user_agent", "correlating_tool_call_id", "credential_kind", "credential_hint", "request_path", "request_id", "worker", "open_prompt", "trace_id")
     class ActorMetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,7 @@ class Started(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     OPEN_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     initiator_id: str
     actor_metadata: _containers.ScalarMap[str, str]
     provider: str
@@ -101,7 +102,8 @@ class Started(_message.Message):
     request_id: str
     worker: str
     open_prompt: str
-    def __init__(self, initiator_id: _Optional[str] = ..., actor_metadata: _Optional[_Mapping[str, str]] = ..., provider: _Optional[str] = ..., provider_name: _Optional[str] = ..., model: _Optional[str] = ..., streaming: _Optional[bool] = ..., client: _Optional[str] = ..., client_session_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., correlating_tool_call_id: _Optional[str] = ..., credential_kind: _Optional[str] = ..., credential_hint: _Optional[str] = ..., request_path: _Optional[str] = ..., request_id: _Optional[str] = ..., worker: _Optional[str] = ..., open_prompt: _Optional[str] = ...) -> None: ...
+    trace_id: str
+    def __init__(self, initiator_id: _Optional[str] = ..., actor_metadata: _Optional[_Mapping[str, str]] = ..., provider: _Optional[str] = ..., provider_name: _Optional[str] = ..., model: _Optional[str] = ..., streaming: _Optional[bool] = ..., client: _Optional[str] = ..., client_session_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., correlating_tool_call_id: _Optional[str] = ..., credential_kind: _Optional[str] = ..., credential_hint: _Optional[str] = ..., request_path: _Optional[str] = ..., request_id: _Optional[str] = ..., worker: _Optional[str] = ..., open_prompt: _Optional[str] = ..., trace_id: _Optional[str] = ...) -> None: ...
 
 class Prompt(_message.Message):
     __slots__ = ("msg_id", "text")

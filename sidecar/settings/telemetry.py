@@ -1,0 +1,58 @@
+"""The settings of what is seen beside the records: traces, metrics, log lines, dumps."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from sidecar.settings import checks
+from sidecar.settings.section import Section
+
+_HTTP_OTLP_PORT = 4318
+_SECRET_HEADERS = (
+    "api-key",
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "set-cookie",
+    "x-api-key",
+)
+
+
+class Telemetry(Section):
+    """`[telemetry]`: traces, metrics and log lines."""
+
+    otlp_endpoint: Annotated[str, AfterValidator(checks.endpoint_or_off)] = ""
+    otlp_protocol: Literal["", "grpc", "http"] = ""
+    metrics: Annotated[str, AfterValidator(checks.loopback_or_off)] = "127.0.0.1:9464"
+    profile: Literal["genai", "genai-next", "openinference"] = "genai"
+    content: bool = False
+    log_records: bool = False
+    log_format: Literal["", "json", "console"] = ""
+    actor_label: bool = False
+    max_label_values: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+    @property
+    def protocol(self) -> Literal["grpc", "http"]:
+        """How `otlp_endpoint` is spoken to: as set, else by its port and path (OTLP 1.x: 4317 gRPC, 4318 HTTP)."""
+        if self.otlp_protocol:
+            return self.otlp_protocol
+        url = urlsplit(self.otlp_endpoint)
+        return "http" if url.port == _HTTP_OTLP_PORT or url.path.strip("/") else "grpc"
+
+    @property
+    def traces_url(self) -> str:
+        """Where OTLP/HTTP takes traces: the endpoint, with the specification's `/v1/traces` unless that is there."""
+        url = self.otlp_endpoint.rstrip("/")
+        return url if url.endswith("/v1/traces") else f"{url}/v1/traces"
+
+
+class Dump(Section):
+    """`[dump]`: requests and responses as files, for debugging. `masked_headers` joins those that are always masked."""
+
+    dir: Annotated[Path | None, BeforeValidator(checks.nothing), AfterValidator(checks.path)] = None
+    max_file_bytes: Annotated[int, Field(ge=4096, le=2**40)] = 16_777_216
+    max_bytes: Annotated[int, Field(ge=1_048_576, le=2**50)] = 1_073_741_824
+    max_age_hours: Annotated[float, Field(gt=0, le=87_600, allow_inf_nan=False)] = 24.0
+    masked_headers: tuple[Annotated[str, AfterValidator(checks.header_name)], ...] = _SECRET_HEADERS
