@@ -14,6 +14,7 @@ from sidecar.core.interception import ANY, Interception
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Bounds, Policy, Provider
 from sidecar.core.records import (
+    Answered,
     CredentialKind,
     Ended,
     ErrorType,
@@ -133,7 +134,9 @@ TOOL = Tool(
     name="look",
     input='{"at":1}',
 )
-ENDED = Ended(interception=ID, at=5.0, failure=None, http_status=200, provider_request_id="req_1")
+RESPONSE_AT = 4.0
+ANSWERED = Answered(response="resp_1", model="gpt-5-1", service_tier="default", status="completed", first_at=5.0)
+ENDED = Ended(interception=ID, at=5.0, failure=None, http_status=200, provider_request_id="req_1", answered=ANSWERED)
 ALL_OF_IT = (PROMPT, COST, THOUGHT, TOOL, ENDED)
 
 
@@ -162,8 +165,18 @@ def seen(side: Side, part: Part = Part.BODY) -> Step:
     return Step(replies=(Ack(side=side, part=part),))
 
 
-def failed(kind: ErrorType, message: str, *, at: float = 5.0, status: int | None = 200) -> Ended:
-    return replace(ENDED, at=at, failure=Failure(type=kind, message=message), http_status=status)
+def failed(
+    kind: ErrorType,
+    message: str,
+    *,
+    at: float = 5.0,
+    status: int | None = 200,
+    response: str = "",
+) -> Ended:
+    """`at` of an end before any body came is 4.0."""
+    answered = Answered(response=response, first_at=5.0 if at > RESPONSE_AT else None)
+    failure = Failure(type=kind, message=message)
+    return replace(ENDED, at=at, failure=failure, http_status=status, answered=answered)
 
 
 # The request
@@ -538,7 +551,7 @@ def test_what_was_seen_of_a_cut_response_is_kept() -> None:
     interception = opened(*BEGUN, response(EVENT_STREAM), answered(CREATED))
     assert interception.close(9.0) == (
         replace(PROMPT, at=9.0),
-        failed(ErrorType.DISCONNECTED, "the client or the provider hung up", at=9.0),
+        failed(ErrorType.DISCONNECTED, "the client or the provider hung up", at=9.0, response="resp_1"),
     )
 
 

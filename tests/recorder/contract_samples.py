@@ -35,6 +35,7 @@ STARTED: Mapping[str, Value] = {
     "provider_request_id": None,
     "worker": "host:127.0.0.1:10000:0",
     "open_prompt": "hello",
+    "trace_id": None,
 }
 END: Mapping[str, Value] = {
     "ended_at": LATER,

@@ -43,6 +43,7 @@ def started(interception: str = "i-1", prompt: str | None = "hello", at: float =
         request_id="x-1",
         prompt=prompt,
         read_at=at,
+        trace_id="0af7651916cd43dd8448eb211c80319c",
     )
 
 
@@ -132,6 +133,7 @@ STARTED_ROW = {
     "provider_request_id": None,
     "worker": WORKER,
     "open_prompt": "hello",
+    "trace_id": "0af7651916cd43dd8448eb211c80319c",
 }
 PROMPT_ROW = {
     "id": "id-0001",
