@@ -184,3 +184,14 @@ def test_a_store_without_write_ahead_logging_is_told() -> None:
     """SQLite does not fail there, it names the mode that it kept; memory is such a store."""
     with create_engine("sqlite://").connect() as connection, pytest.raises(JournalUnavailable, match="memory, not WAL"):
         _write_ahead(connection, Path("journal.db"))
+
+
+def test_a_journal_of_the_first_schema_keeps_what_it_has(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("ALTER TABLE interceptions DROP COLUMN trace_id")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        old = {name: value for name, value in samples.STARTED_ROW.items() if name != "trace_id"}
+        marks = ", ".join(f":{name}" for name in old)
+        connection.execute(f"INSERT INTO interceptions ({', '.join(old)}) VALUES ({marks})", old)  # noqa: S608 - a test's
+    migrate(database)
+    assert samples.table(database, "interceptions") == [samples.STARTED_ROW | {"trace_id": None}]

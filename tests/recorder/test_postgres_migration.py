@@ -153,3 +153,15 @@ def test_a_server_that_is_not_there_is_no_operators_fault(nobody: str) -> None:
     assert not isinstance(caught.value, StoreUnfit)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_store_of_the_first_schema_keeps_what_it_has(fresh_database: str) -> None:
+    """The months that are there get the column, too."""
+    recorder = samples.recorder(fresh_database)
+    migrate(recorder)
+    with closing(PostgresStore(recorder)) as store:
+        store.put(samples.one_of_each())
+    execute(fresh_database, "ALTER TABLE interceptions DROP COLUMN trace_id")
+    execute(fresh_database, "UPDATE alembic_version SET version_num = '0001'")
+    migrate(recorder)
+    assert execute(fresh_database, "SELECT trace_id FROM interceptions") == [(None,)]
