@@ -12,10 +12,11 @@ from sidecar.cli import main
 from sidecar.core.records import ErrorType
 from sidecar.core.routes import ROUTES
 from sidecar.recorder.schema import metadata
-from sidecar.settings import Identity, Limits, Provider, Recorder, Service, Settings, Telemetry
+from sidecar.settings import Console, Dump, Identity, Limits, Provider, Recorder, Service, Settings, Telemetry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs/settings.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 SECTIONS: dict[str, type[BaseModel]] = {
     "identity": Identity,
@@ -24,6 +25,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "telemetry": Telemetry,
     "limits": Limits,
     "service": Service,
+    "dump": Dump,
+    "console": Console,
 }
 
 
@@ -54,14 +57,17 @@ def keys() -> Iterator[tuple[str, str]]:
 
 def rows(heading: str) -> list[list[str]]:
     """The cells of the tables under a heading."""
-    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith(("| `", "| **"))]
+    return cells(README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0])
+
+
+def cells(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith(("| `", "| **"))]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def test_every_setting_is_named_with_its_default() -> None:
     """And nothing else is."""
-    named = [(row[0].strip("`"), row[1].strip("`")) for row in rows("Configuration") if not row[0].startswith("**")]
+    named = [(row[0].strip("`"), row[1].strip("`")) for row in cells(SETTINGS) if not row[0].startswith("**")]
     assert named == list(keys())
 
 
