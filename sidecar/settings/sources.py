@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sidecar.core.errors import BadSetting
 from sidecar.settings import checks
 from sidecar.settings.model import Provider, Settings
+from sidecar.settings.otel_environment import standard
 from sidecar.settings.refusals import line, lines
 
 DEFAULT_FILE = Path("aibridge.toml")
@@ -66,7 +67,10 @@ def load(config: Path | None) -> Settings:
     except SettingsError as error:
         raise BadSetting(_undecodable(error)) from None
     providers = tuple(_completed(index, provider) for index, provider in enumerate(settings.providers))
-    return settings.model_copy(update={"providers": providers})
+    telemetry = settings.telemetry
+    if telemetry.otlp_endpoint:  # else it is nobody's business what stands there
+        telemetry = telemetry.told(standard(os.environ))
+    return settings.model_copy(update={"providers": providers, "telemetry": telemetry})
 
 
 def bare_environment() -> dict[str, str]:
@@ -75,7 +79,7 @@ def bare_environment() -> dict[str, str]:
 
 
 def _is_ours(name: str) -> bool:
-    return name == _KEY or name.startswith(_PREFIX)
+    return name == _KEY or name.startswith((_PREFIX, "OTEL_"))  # the latter's headers may hold keys as well
 
 
 def _file(config: Path) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The settings of what is seen beside the records: traces, metrics, log lines, dumps."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from sidecar.settings import checks
+from sidecar.settings.otel import Otel, Signal
 from sidecar.settings.section import Section
 
 _HTTP_OTLP_PORT = 4318
@@ -32,6 +33,7 @@ class Telemetry(Section):
     log_format: Literal["", "json", "console"] = ""
     actor_label: bool = False
     max_label_values: Annotated[int, Field(ge=1, le=10_000)] = 100
+    _otel: Otel = PrivateAttr(default=Otel())  # no key of the file: see `otel_environment`
 
     @property
     def protocol(self) -> Literal["grpc", "http"]:
@@ -42,10 +44,25 @@ class Telemetry(Section):
         return "http" if url.port == _HTTP_OTLP_PORT or url.path.strip("/") else "grpc"
 
     @property
+    def otel(self) -> Otel:
+        """What the standard `OTEL_*` variables say."""
+        return self._otel
+
+    def told(self, otel: Otel) -> Self:
+        """The same, with what the standard variables say."""
+        copy = self.model_copy()
+        copy._otel = otel  # noqa: SLF001 -- our own copy
+        return copy
+
+    @property
     def traces_url(self) -> str:
-        """Where OTLP/HTTP takes traces: the endpoint, with the specification's `/v1/traces` unless that is there."""
-        url = self.otlp_endpoint.rstrip("/")
-        return url if url.endswith("/v1/traces") else f"{url}/v1/traces"
+        """Where OTLP/HTTP takes traces."""
+        return self.url("traces")
+
+    def url(self, signal: Signal) -> str:
+        """Where OTLP/HTTP takes `signal`: the endpoint, with the specification's `/v1/…` unless it ends in one."""
+        base = self.otlp_endpoint.rstrip("/").removesuffix("/v1/traces").removesuffix("/v1/metrics")
+        return f"{base}/v1/{signal}"
 
 
 class Dump(Section):

@@ -11,18 +11,24 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from sidecar.settings import Telemetry
+from sidecar.settings.otel import Signal
 from sidecar.telemetry.messages import encode
-from sidecar.telemetry.transports import Grpc, Http, Outcome, Transport
+from sidecar.telemetry.transports import METHODS, Grpc, Http, Outcome, Transport
 
 PAUSES = (0.0, 1.0, 2.0, 4.0)  # seconds before each attempt: a collector's restart costs no span
-TIMEOUT = 5.0  # seconds for each attempt
 
 log = logging.getLogger(__name__)
 
 
-def transport(telemetry: Telemetry) -> Transport:
-    """The way to `telemetry.otlp_endpoint`. Connects when there is something to send."""
-    return Grpc(telemetry.otlp_endpoint) if telemetry.protocol == "grpc" else Http(telemetry.traces_url)
+def transport(telemetry: Telemetry, signal: Signal = "traces") -> Transport:
+    """The way to `telemetry.otlp_endpoint` for `signal`. Connects when there is something to send.
+
+    Raises SidecarError where a certificate's file cannot be read any more.
+    """
+    way = telemetry.otel.way(signal)
+    if telemetry.protocol == "grpc":
+        return Grpc(telemetry.otlp_endpoint, METHODS[signal], way)
+    return Http(telemetry.url(signal), way)
 
 
 class Exporter(SpanExporter):
@@ -56,7 +62,7 @@ class Exporter(SpanExporter):
         for pause in self._pauses:
             if self._closed.wait(pause):
                 return False
-            outcome = self._transport.send(payload, TIMEOUT)
+            outcome = self._transport.send(payload)
             if outcome is not Outcome.UNAVAILABLE:
                 return outcome is Outcome.DELIVERED
         return False

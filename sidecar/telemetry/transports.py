@@ -1,13 +1,26 @@
 """How bytes reach an OTLP collector: one attempt each, and what came of it."""
 
+import ssl
+from collections.abc import Mapping
 from enum import Enum
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import grpc
 
-METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+from sidecar.core.errors import SidecarError
+from sidecar.settings.otel import Signal, Way
+
+METHODS: Mapping[Signal, str] = MappingProxyType(
+    {
+        "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    }
+)
 HEADERS = {"content-type": "application/x-protobuf", "user-agent": "aibridge-sidecar"}
 # What the OTLP specification ("Failures") calls retryable.
 RETRYABLE_CODES = frozenset(
@@ -35,29 +48,30 @@ class Outcome(Enum):
 class Transport(Protocol):
     """A way to a collector."""
 
-    def send(self, payload: bytes, timeout: float) -> Outcome:
-        """Try once, for at most `timeout` seconds."""
+    def send(self, payload: bytes) -> Outcome:
+        """Try once, for as long as `Way.timeout` says."""
 
     def close(self) -> None:
         """Give up what is under way; nothing is sent any more. Safe to call twice."""
 
 
 class Grpc:
-    """OTLP/gRPC to a URL's host and port: `http://` in the clear, `https://` with the authorities that gRPC knows."""
+    """OTLP/gRPC to a URL's host and port: `http://` in the clear, `https://` by the authorities that `way` names."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, method: str, way: Way) -> None:
         url = urlsplit(endpoint)
         if url.scheme == "http":
             self._channel = grpc.insecure_channel(url.netloc)
         else:
-            self._channel = grpc.secure_channel(url.netloc, grpc.ssl_channel_credentials())
+            self._channel = grpc.secure_channel(url.netloc, _credentials(way))
         # No serialiser: bytes go in and come out.
-        self._export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(METHOD)
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
+        self._export = partial(export, timeout=way.timeout, metadata=tuple(_plain(way).items()))
 
-    def send(self, payload: bytes, timeout: float) -> Outcome:
+    def send(self, payload: bytes) -> Outcome:
         """As `Transport.send` says."""
         try:
-            self._export(payload, timeout=timeout)
+            self._export(payload)
         except grpc.RpcError as error:
             again = isinstance(error, grpc.Call) and error.code() in RETRYABLE_CODES
             return Outcome.UNAVAILABLE if again else Outcome.REFUSED
@@ -71,17 +85,20 @@ class Grpc:
 class Http:
     """OTLP/HTTP, to just this URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, way: Way) -> None:
         parts = urlsplit(url)
-        self._connection = HTTPConnection if parts.scheme == "http" else HTTPSConnection
-        self._address = parts.netloc
+        if parts.scheme == "http":
+            self._connection = partial(HTTPConnection, parts.netloc, timeout=way.timeout)
+        else:
+            self._connection = partial(HTTPSConnection, parts.netloc, timeout=way.timeout, context=_context(way))
         self._path = parts.path
+        self._headers = _plain(way) | HEADERS
 
-    def send(self, payload: bytes, timeout: float) -> Outcome:
-        """As `Transport.send` says; `timeout` bounds each wait for the network."""
-        connection = self._connection(self._address, timeout=timeout)
+    def send(self, payload: bytes) -> Outcome:
+        """As `Transport.send` says; the timeout bounds each wait for the network."""
+        connection = self._connection()
         try:
-            connection.request("POST", self._path, payload, HEADERS)
+            connection.request("POST", self._path, payload, self._headers)
             status = connection.getresponse().status
         except (OSError, HTTPException):
             return Outcome.UNAVAILABLE
@@ -92,4 +109,37 @@ class Http:
         return Outcome.DELIVERED if 200 <= status < 300 else Outcome.REFUSED  # noqa: PLR2004 -- 2xx, as RFC 9110 has it
 
     def close(self) -> None:
-        """As `Transport.close` says: an attempt under way ends with its `timeout`, at the latest."""
+        """As `Transport.close` says: an attempt under way ends with its timeout, at the latest."""
+
+
+def _plain(way: Way) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in way.headers.items()}
+
+
+def _credentials(way: Way) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=_content(way.ca_file),
+        private_key=_content(way.key_file),
+        certificate_chain=_content(way.cert_file),
+    )
+
+
+def _content(file: Path | None) -> bytes | None:
+    try:
+        return file.read_bytes() if file else None
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _context(way: Way) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=way.ca_file)
+        if way.cert_file:
+            context.load_cert_chain(way.cert_file, way.key_file, password="")
+    except OSError as error:
+        raise _unreadable(way.cert_file or way.ca_file, error) from None
+    return context
+
+
+def _unreadable(file: Path | None, error: OSError) -> SidecarError:
+    return SidecarError(f"{file}, which OTEL_EXPORTER_OTLP_… names, is not what it was ({error.strerror})")

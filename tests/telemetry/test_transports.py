@@ -1,5 +1,5 @@
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +9,18 @@ import grpc
 import pytest
 
 from examples.otlp_receiver import Receiver
-from sidecar.telemetry.transports import METHOD, Grpc, Http, Outcome, Transport
+from sidecar.settings.otel import Way
+from sidecar.telemetry.transports import METHODS, Grpc, Http, Outcome, Transport
+
+PATIENT = Way(timeout=10.0)
+
+
+def to_grpc(endpoint: str) -> Transport:
+    return Grpc(endpoint, METHODS["traces"], Way(timeout=1.0))
+
+
+def to_http(endpoint: str) -> Transport:
+    return Http(f"{endpoint}/v1/traces", Way(timeout=1.0))
 
 
 @contextmanager
@@ -40,7 +51,7 @@ def grpc_server(code: grpc.StatusCode) -> Iterator[str]:
     def export(_: bytes, context: grpc.ServicerContext) -> bytes:
         context.abort(code, "no")
 
-    service, method = METHOD.lstrip("/").split("/")
+    service, method = METHODS["traces"].lstrip("/").split("/")
     server = grpc.server(ThreadPoolExecutor(max_workers=1))
     handlers = {method: grpc.unary_unary_rpc_method_handler(export)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
@@ -60,23 +71,23 @@ def silence() -> Iterator[str]:
 
 def test_bytes_arrive_over_grpc() -> None:
     with Receiver() as receiver:
-        transport = Grpc(receiver.endpoint)
-        assert transport.send(b"", 10) is Outcome.DELIVERED
+        transport = Grpc(receiver.endpoint, METHODS["traces"], PATIENT)
+        assert transport.send(b"") is Outcome.DELIVERED
         transport.close()
         assert receiver.payloads == (b"",)
 
 
 def test_bytes_arrive_over_http() -> None:
     with Receiver() as receiver:
-        transport = Http(f"{receiver.http_endpoint}/v1/traces")
-        assert transport.send(b"", 10) is Outcome.DELIVERED
+        transport = Http(f"{receiver.http_endpoint}/v1/traces", PATIENT)
+        assert transport.send(b"") is Outcome.DELIVERED
         transport.close()
         assert receiver.payloads == (b"",)
 
 
 def test_the_url_is_taken_as_it_is() -> None:
     with http_server(200) as (endpoint, paths):
-        Http(f"{endpoint}/otlp/v1/traces").send(b"", 10)
+        Http(f"{endpoint}/otlp/v1/traces", PATIENT).send(b"")
     assert paths == ["/otlp/v1/traces"]
 
 
@@ -98,7 +109,7 @@ def test_the_url_is_taken_as_it_is() -> None:
 def test_an_http_status_says_whether_to_try_again(status: int, outcome: Outcome) -> None:
     """OTLP specification, "Retryable Response Codes"."""
     with http_server(status) as (endpoint, _):
-        assert Http(f"{endpoint}/v1/traces").send(b"", 10) is outcome
+        assert Http(f"{endpoint}/v1/traces", PATIENT).send(b"") is outcome
 
 
 @pytest.mark.parametrize(
@@ -113,26 +124,26 @@ def test_an_http_status_says_whether_to_try_again(status: int, outcome: Outcome)
 def test_a_grpc_status_says_whether_to_try_again(code: grpc.StatusCode, outcome: Outcome) -> None:
     """OTLP specification, "Failures" of OTLP/gRPC."""
     with grpc_server(code) as endpoint:
-        transport = Grpc(endpoint)
-        assert transport.send(b"", 10) is outcome
+        transport = Grpc(endpoint, METHODS["traces"], PATIENT)
+        assert transport.send(b"") is outcome
         transport.close()
 
 
-@pytest.mark.parametrize("kind", [Grpc, Http])
-def test_nobody_there_is_worth_another_attempt(kind: type[Grpc] | type[Http]) -> None:
+@pytest.mark.parametrize("kind", [to_grpc, to_http])
+def test_nobody_there_is_worth_another_attempt(kind: Callable[[str], Transport]) -> None:
     with silence() as endpoint:
-        transport: Transport = kind(endpoint)
-        assert transport.send(b"", 1) is Outcome.UNAVAILABLE
+        transport = kind(endpoint)
+        assert transport.send(b"") is Outcome.UNAVAILABLE
         transport.close()
         transport.close()
 
 
-@pytest.mark.parametrize("kind", [Grpc, Http])
-def test_https_never_speaks_in_the_clear(kind: type[Grpc] | type[Http]) -> None:
+@pytest.mark.parametrize("kind", [to_grpc, to_http])
+def test_https_never_speaks_in_the_clear(kind: Callable[[str], Transport]) -> None:
     """A collector without TLS is not one to whom an https endpoint sends spans."""
     with Receiver() as receiver:
-        plain = receiver.endpoint if kind is Grpc else receiver.http_endpoint
-        transport: Transport = kind(plain.replace("http://", "https://"))
-        assert transport.send(b"", 1) is Outcome.UNAVAILABLE
+        plain = receiver.endpoint if kind is to_grpc else receiver.http_endpoint
+        transport = kind(plain.replace("http://", "https://"))
+        assert transport.send(b"") is Outcome.UNAVAILABLE
         transport.close()
         assert receiver.payloads == ()

@@ -1,0 +1,130 @@
+"""What the standard `OTEL_*` variables say of the way to a collector (OpenTelemetry: "OTLP Exporter Configuration").
+
+Not of whether, nor where to: `telemetry.otlp_endpoint` alone turns traces on.
+"""
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote
+
+from pydantic import SecretStr
+from pydantic_core import PydanticCustomError
+
+from sidecar.core.errors import BadSetting
+from sidecar.settings import checks
+from sidecar.settings.otel import Otel, Way
+from sidecar.settings.refusals import line
+
+T = TypeVar("T")
+
+_PREFIX = "OTEL_EXPORTER_OTLP_"
+_RESOURCE = "OTEL_RESOURCE_ATTRIBUTES"
+_SERVICE = "OTEL_SERVICE_NAME"
+# What can be a name in gRPC's metadata as well; a name in `-bin` would announce bytes.
+_HEADER = re.compile(r"(?!grpc-)[a-z0-9_.-]+(?<!-bin)")
+_MOST_SECONDS = 60.0
+_PAIRS = "name=value,name=value, the values percent-encoded"
+
+
+def standard(environment: Mapping[str, str]) -> Otel:
+    """What `environment` says. Raises BadSetting with one line that names the variable."""
+    resource = _checked(environment, _RESOURCE, _pairs, _PAIRS) or {}
+    if service := environment.get(_SERVICE, "").strip():
+        resource["service.name"] = service
+    return Otel(traces=_way(environment, "TRACES_"), metrics=_way(environment, "METRICS_"), resource=resource)
+
+
+def _way(environment: Mapping[str, str], signal: str) -> Way:
+    def said(name: str, reading: Callable[[str], T], allowed: str) -> T | None:
+        return _checked(environment, _name(environment, signal, name), reading, allowed)
+
+    way = Way(
+        headers=said("HEADERS", _headers, _PAIRS) or {},
+        ca_file=said("CERTIFICATE", _authorities, "a PEM file of certificate authorities"),
+        cert_file=said("CLIENT_CERTIFICATE", _file, "a PEM file that exists"),
+        key_file=said("CLIENT_KEY", _file, "a PEM file that exists"),
+        timeout=said("TIMEOUT", _seconds, "milliseconds, 1 to 60000") or Way().timeout,
+    )
+    if not _is_whole(way):
+        name = _name(environment, signal, "CLIENT_CERTIFICATE")
+        verdict = (
+            f"allowed: a PEM file, and in {_name(environment, signal, 'CLIENT_KEY')} that of its key, without password"
+        )
+        raise BadSetting(line(name, str(way.cert_file or ""), verdict))
+    return way
+
+
+def _name(environment: Mapping[str, str], signal: str, name: str) -> str:
+    """The variable that counts: the signal's own, where it is set."""
+    own = f"{_PREFIX}{signal}{name}"
+    return own if environment.get(own, "").strip() else f"{_PREFIX}{name}"
+
+
+def _is_whole(way: Way) -> bool:
+    """Whether there is neither certificate nor key, or both, and they belong together."""
+    if way.cert_file is None or way.key_file is None:
+        return way.cert_file is way.key_file
+    try:
+        # Without a password given, one would be asked for at the terminal.
+        ssl.create_default_context().load_cert_chain(way.cert_file, way.key_file, password="")
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _checked(environment: Mapping[str, str], name: str, reading: Callable[[str], T], allowed: str) -> T | None:
+    """What `reading` makes of a variable; None where it is empty, which the specification calls not set."""
+    written = environment.get(name, "").strip()
+    if not written:
+        return None
+    try:
+        return reading(written)
+    except (ValueError, OSError, PydanticCustomError):
+        secret = name.endswith("HEADERS")
+        raise BadSetting(line(name, SecretStr("") if secret else written, f"allowed: {allowed}")) from None
+
+
+def _pairs(text: str) -> dict[str, str]:
+    return dict(_pair(member) for member in text.split(",") if member.strip())
+
+
+def _pair(member: str) -> tuple[str, str]:
+    name, equals, value = member.partition("=")
+    if not equals or not name.strip():
+        raise ValueError
+    return unquote(name.strip(), errors="strict"), unquote(value.strip(), errors="strict")
+
+
+def _headers(text: str) -> dict[str, SecretStr]:
+    return dict(_header(name, value) for name, value in _pairs(text).items())
+
+
+def _header(name: str, value: str) -> tuple[str, SecretStr]:
+    name = checks.header(name)
+    if not _HEADER.fullmatch(name):
+        raise ValueError
+    return name, SecretStr(checks.header_value(value))
+
+
+def _file(text: str) -> Path:
+    path = checks.path(Path(text))
+    if path is None or not path.is_file():
+        raise ValueError
+    return path
+
+
+def _authorities(text: str) -> Path:
+    path = _file(text)
+    if not ssl.create_default_context(cafile=str(path)).cert_store_stats()["x509"]:
+        raise ValueError
+    return path
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text) / 1000
+    if not 0 < seconds <= _MOST_SECONDS:
+        raise ValueError
+    return seconds
