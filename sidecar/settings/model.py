@@ -241,8 +241,9 @@ class Settings(Section):
         return self.is_forwarded or self.recorder.retention_days > 0
 
     def without_store_credentials(self) -> Self:
-        """The same, for those who have no business with the records' store."""
-        return self.model_copy(update={"recorder": self.recorder.model_copy(update={"password": None})})
+        """The same, for those who have no business with the records' store, nor with who looks into it."""
+        bare = self.recorder.model_copy(update={"password": None})
+        return self.model_copy(update={"recorder": bare, "console": Console()})
 
     def without_provider_keys(self) -> Self:
         """The same, for those who have no business with the providers."""

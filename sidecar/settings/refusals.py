@@ -13,7 +13,7 @@ from sidecar.settings.telemetry import Dump, Telemetry
 
 _MASK = "***"
 _SHOWN = 200
-_SECRET = frozenset({"api_key", "extra_headers", "password", "token"})
+_SECRET = frozenset({"api_key", "extra_headers", "mask", "password", "token"})
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "console": Console,

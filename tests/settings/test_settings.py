@@ -8,6 +8,8 @@ from pydantic import SecretStr
 from sidecar.core.policy import Bounds, Policy
 from sidecar.core.policy import Provider as ProviderPolicy
 from sidecar.settings import (
+    Console,
+    Dump,
     Identity,
     Limits,
     Provider,
@@ -68,6 +70,18 @@ request_timeout = 7
 idle_timeout = 8.5
 start_commit_timeout = 0.5
 end_commit_timeout = 4
+
+[dump]
+dir = "dumps"
+max_file_bytes = 4096
+max_bytes = 1048576
+max_age_hours = 0.5
+masked_headers = ["X-Secret"]
+
+[console]
+listen = "0.0.0.0:80"
+token = "open-sesame"
+behind_proxy = true
 """
 
 
@@ -134,6 +148,14 @@ def test_every_setting_can_stand_in_the_file(nowhere: Path) -> None:
     assert settings.recorder == Recorder(url=f"sqlite:///{nowhere}/sub/records.db", journal=nowhere / "journal.db")
     assert settings.telemetry == Telemetry(otlp_endpoint="http://127.0.0.1:4317", otlp_protocol="grpc", metrics="")
     assert tuple(settings.limits.model_dump().values()) == (1, 2, 3, 4, 5, 6, 7.0, 8.5, 0.5, 4.0)
+    assert settings.dump == Dump(
+        dir=nowhere / "dumps",
+        max_file_bytes=4096,
+        max_bytes=1_048_576,
+        max_age_hours=0.5,
+        masked_headers=("x-secret",),
+    )
+    assert settings.console == Console(listen="0.0.0.0:80", token=SecretStr("open-sesame"), behind_proxy=True)
 
 
 def test_the_file_in_the_current_directory_is_read_unasked() -> None:

@@ -6,7 +6,10 @@ from sidecar.core.errors import BadSetting
 from sidecar.settings import load
 
 KEY = "sk-secret-0123456789"
-TOP = "listen, admin, runtime_dir, workers, verdict, envoy, identity, providers, recorder, telemetry, limits, service"
+TOP = (
+    "listen, admin, runtime_dir, workers, verdict, envoy, identity, providers, recorder, telemetry, limits, service, "
+    "dump, console"
+)
 PROVIDER = (
     "name, type, base_url, ca_file, api_key, api_key_file, auth_header, byok, send_actor_headers, pass_cookies, "
     "allow_http, extra_headers, max_retries, retry_on"
@@ -30,7 +33,8 @@ SERVICE = "allowed: grpc://HOST:PORT or grpcs://HOST:PORT"
 PLAIN_SERVICE = "allowed: grpcs://HOST:PORT, or grpc:// to loopback: records hold prompts"
 PLAIN_LISTEN = "allowed: an address on loopback; others need cert_file and key_file"
 RECORDER = (
-    "url, password, journal, max_journal_bytes, when_full, on_worker_loss, retention_days, ca_file, cert_file, key_file"
+    "url, password, journal, max_journal_bytes, when_full, on_worker_loss, retention_days, content, mask, ca_file, "
+    "cert_file, key_file"
 )
 OTLP = 'allowed: "" (off), http://host:port or https://host:port, without user, query or fragment'
 VERDICT = "allowed: 1 to 128 letters, digits, dots, dashes and underscores"
@@ -40,6 +44,9 @@ BOOLEAN = "allowed: a valid boolean, unable to interpret input"
 RETRY = 'allowed: "5xx" or a status from 400 to 599'
 FILE = "allowed: the path of a file that exists"
 TEXT = "allowed: text without control characters"
+PATTERN = "allowed: a regular expression of RE2 (github.com/google/re2/wiki/Syntax)"
+SOME_PATTERN = "allowed: a regular expression that does not match the empty text"
+OPEN_CONSOLE = "allowed: an address on loopback; others need console.token, or console.behind_proxy = true"
 GIBIBYTE = "allowed: less than or equal to 1073741824"
 ONCE = "allowed: each header once"
 JSON = "is not JSON; allowed: lists and sections as JSON"
@@ -106,6 +113,17 @@ def test_a_wrong_variable_is_named(name: str, value: str, line: str, monkeypatch
         ('telemetry.metrics = "0.0.0.0:80"', f'telemetry.metrics = "0.0.0.0:80": {LOOPBACK}'),
         ('telemetry.metrics = "localhost:10000"', f'telemetry.metrics = "localhost:10000": {ANOTHER}'),
         ('telemetry.metrics = "127.0.0.1:9901"', f'telemetry.metrics = "127.0.0.1:9901": {ANOTHER}'),
+        ('recorder.content = "some"', "recorder.content = \"some\": allowed: 'full', 'usage' or 'none'"),
+        (f'recorder.mask = ["({KEY}"]', f"recorder.mask[0] = ***: {PATTERN}"),
+        (f'recorder.mask = ["(?={KEY})"]', f"recorder.mask[0] = ***: {PATTERN}"),
+        (f'recorder.mask = ["({KEY})*"]', f"recorder.mask[0] = ***: {SOME_PATTERN}"),
+        (f'recorder.mask = "{KEY}"', "recorder.mask = ***: allowed: a list"),
+        ('telemetry.profile = "x"', "telemetry.profile = \"x\": allowed: 'genai', 'genai-next' or 'openinference'"),
+        ("telemetry.max_label_values = 0", "telemetry.max_label_values = 0: allowed: greater than or equal to 1"),
+        ('dump.masked_headers = ["a b"]', f'dump.masked_headers[0] = "a b": {HEADER}'),
+        ("dump.max_file_bytes = 1", "dump.max_file_bytes = 1: allowed: greater than or equal to 4096"),
+        ('console.listen = "0.0.0.0:80"', f'console.listen = "0.0.0.0:80": {OPEN_CONSOLE}'),
+        (f'console.token = "{KEY}\\n"', f"console.token = ***: {KEYS}"),
         ("workers = 0", "workers = 0: allowed: greater than or equal to 1"),
         ("workers = 65", "workers = 65: allowed: less than or equal to 64"),
         ("workers = 1.5", "workers = 1.5: allowed: a valid integer, got a number with a fractional part"),
