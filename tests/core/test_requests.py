@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sidecar.core.events import Headers, Side
+from sidecar.core.records import Parameters
 from sidecar.core.requests import Request, Unreadable, asks_for_stream, payload, read
 
 LIMIT = 1000
@@ -407,3 +408,41 @@ def test_whatever_it_is_it_is_read_or_unreadable(body: dict[str, Any], breaks: l
         read(data, LIMIT)
     except Unreadable as error:
         assert error.status in (400, 413)  # noqa: PT017 - reading it is as good
+
+
+# What is asked beside content
+
+
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        ({"reasoning": {"effort": "high"}}, Parameters(reasoning_level="high")),
+        ({"previous_response_id": "resp_0"}, Parameters(previous_response="resp_0")),
+        ({"conversation": "conv_1"}, Parameters(conversation="conv_1")),
+        ({"conversation": {"id": "conv_1"}}, Parameters(conversation="conv_1")),
+        ({"service_tier": "flex"}, Parameters(service_tier="flex")),
+        ({"text": {"format": {"type": "json_schema", "schema": {}}}}, Parameters(output_type="json_schema")),
+        ({"max_output_tokens": 100}, Parameters(max_tokens=100)),
+        ({"temperature": 0.5, "top_p": 1}, Parameters(temperature=0.5, top_p=1.0)),
+    ],
+)
+def test_parameters_are_read(members: dict[str, object], found: Parameters) -> None:
+    assert asked(**members).parameters == found
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"reasoning": "high", "text": "json", "conversation": 7, "service_tier": None},
+        {"reasoning": {"effort": 3}, "text": {"format": "json"}, "conversation": {"id": ""}},
+        {"max_output_tokens": "many", "temperature": "hot", "top_p": None},
+        {"temperature": 10**400, "top_p": [1], "max_output_tokens": -1},
+    ],
+)
+def test_odd_parameters_are_none(members: dict[str, object]) -> None:
+    assert asked(**members).parameters == Parameters()
+
+
+def test_a_parameter_is_cut_like_every_id() -> None:
+    assert asked(service_tier="x" * 2000).parameters == Parameters(service_tier="x" * 1024)

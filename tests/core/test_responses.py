@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.records import ErrorType, Failure, Thought, Tokens, Tool
+from sidecar.core.records import Answered, ErrorType, Failure, Thought, Tokens, Tool
 from sidecar.core.responses import MAX_ROOM, Answer, deltas, may_end, tells
 from sidecar.core.sse import Splitter
 
@@ -166,6 +166,27 @@ def test_a_stream_is_read_from_its_terminal_event(name: str) -> None:
     }
     failed = failure(FAILED) if name == "failed" else None
     assert streamed(DONE, end) == ("resp_1", failed, [TOKENS, THOUGHT, TOOL])
+
+
+@pytest.mark.parametrize(
+    ("response", "found"),
+    [
+        (
+            {"id": "resp_1", "model": "m-1", "service_tier": "flex", "status": "completed"},
+            Answered(response="resp_1", model="m-1", service_tier="flex", status="completed"),
+        ),
+        (
+            {"id": "resp_1", "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
+            Answered(response="resp_1", status="incomplete", incomplete_reason="max_output_tokens"),
+        ),
+        ({"model": 1, "status": {}, "incomplete_details": "no"}, Answered()),
+    ],
+)
+def test_what_a_response_says_of_itself_is_read(response: Object, found: Answered) -> None:
+    document, events = answer(), answer()
+    document.document(json.dumps(response).encode(), 1.0)
+    events.event(json.dumps({"type": "response.incomplete", "response": response}).encode(), 1.0)
+    assert (document.answered, events.answered) == (found, found)
 
 
 def test_until_then_each_item_counts_when_it_is_done() -> None:
