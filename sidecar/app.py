@@ -10,9 +10,10 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -22,14 +23,20 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from sidecar import logs
 from sidecar.assignment import BEAT, TIME, Assignment
 from sidecar.core.errors import SidecarError
+from sidecar.core.records import Record
 from sidecar.ids import Ids
 from sidecar.pulse import Pulse
 from sidecar.recorder.journal import LAST_TRY, Journal
 from sidecar.recorder.room import Room
+from sidecar.recorder.rows import moment
 from sidecar.server import SERVICE, Processor
 from sidecar.settings import Settings
 from sidecar.telemetry.configure import configure
-from sidecar.telemetry.metrics import Metric, Metrics
+from sidecar.telemetry.counting import Counting
+from sidecar.telemetry.lines import Lines
+from sidecar.telemetry.meters import Meters
+from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics
+from sidecar.telemetry.operations import Operations, servers
 from sidecar.telemetry.sheets import CLOSING, opened
 from sidecar.telemetry.watches import Journaling
 
@@ -45,7 +52,7 @@ _LARGEST_CHUNK = 8_388_608  # bytes; of a response Envoy sends what its buffers 
 def main() -> None:
     """Do what standard input says, until told to stop or the parent is gone."""
     assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent, through a pipe
-    logs.configure()
+    logs.configure(assignment.settings.telemetry.log_format)
     structlog.contextvars.bind_contextvars(worker=assignment.worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to hear
     try:
@@ -64,7 +71,9 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
     settings, loop = assignment.settings, asyncio.get_running_loop()
     stop = Stop(loop)
     ids = Ids(time.time)
-    watch = Journaling(metrics)
+    watch = Journaling(metrics, _measured(assignment))
+    meters = _meters(settings, metrics)
+    metrics.add(Metric.WORKER_STARTS_TOTAL)
     journal = Journal(settings.database, worker=assignment.worker, new_id=ids, now=time.time, watch=watch)
     journal.open(loop)
     room = _room(settings)
@@ -85,7 +94,9 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
         is_full=lambda: room is not None and room.is_full,
         cuts=settings.recorder.on_worker_loss == "cut",
         metrics=metrics,
+        meters=meters,
         gate=settings.gate(),
+        observers=(*_observers(settings), *(() if meters is None else (meters.counting,))),
     )
     heart = asyncio.create_task(pulse.beat())
     server, servicer = await _listen(processor, assignment)
@@ -115,10 +126,32 @@ async def _beat(ready: int, room: Room | None, measure: Callable[[], None]) -> N
 
 
 def _measure(metrics: Metrics, journal: Journal, processor: Processor) -> None:
+    metrics.set(Metric.WORKERS, 1)
     metrics.set(Metric.JOURNAL_PENDING_RECORDS, journal.pending)
     metrics.set(Metric.JOURNAL_PENDING_BYTES, journal.pending_bytes)
     metrics.set(Metric.OPEN_STREAMS, processor.streams)
     metrics.set(Metric.HELD_BYTES, processor.held)
+
+
+def _observers(settings: Settings) -> list[Callable[[Sequence[Record]], None]]:
+    """Who else hears of the records."""
+    return [Lines(moment)] if settings.telemetry.log_records else []
+
+
+def _meters(settings: Settings, metrics: Metrics) -> Meters | None:
+    """What measures streams and counts what they are about; None where nobody wants to know."""
+    if isinstance(metrics, NoMetrics):
+        return None
+    operations = Operations(metrics, servers(settings), upcoming=settings.telemetry.profile == "genai-next")
+    counting = Counting(metrics, operations, by_actor=settings.telemetry.actor_label)
+    return Meters(metrics, counting, time.perf_counter)
+
+
+def _measured(assignment: Assignment) -> Path | None:
+    """The journal, where this worker is the one that tells its size: one of all does, unless the keeper does."""
+    settings = assignment.settings
+    is_first = assignment.socket == settings.socket(0)
+    return settings.database if is_first and not settings.is_forwarded else None
 
 
 def _room(settings: Settings) -> Room | None:

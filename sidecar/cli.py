@@ -31,9 +31,15 @@ def _config(command: Callable[..., None]) -> Callable[..., None]:
     @_option
     @wraps(command)
     def configured(config: Path | None, **options: object) -> None:
-        with_errors(lambda: command(load(config), **options))
+        with_errors(lambda: command(_loaded(config), **options))
 
     return configured
+
+
+def _loaded(config: Path | None) -> Settings:
+    settings = load(config)
+    logs.configure(settings.telemetry.log_format)
+    return settings
 
 
 def with_errors(run: Callable[[], None]) -> None:

@@ -38,7 +38,7 @@ KEEPER = "keeper"  # its name among the processes of a bridge
 def main() -> None:
     """Do what standard input says, until told to stop or the parent is gone."""
     assignment: KeeperAssignment = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent, through a pipe
-    logs.configure()
+    logs.configure(assignment.settings.telemetry.log_format)
     structlog.contextvars.bind_contextvars(worker=KEEPER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to hear
     os.nice(_NICE)
@@ -52,12 +52,14 @@ def main() -> None:
     until = _until_told(assignment.ready, told, threads)
     if not told:
         log.error("what moves the records on has ended, and with it this process: its successor goes on")
+        logs.drain()
         os._exit(1)
     stop.set()
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     metrics.close()
     if any(thread.is_alive() for thread in threads):
+        logs.drain()
         os._exit(0)  # what hangs at a store is done again by the next; nothing is lost by leaving it
 
 

@@ -1,41 +1,164 @@
-"""Log lines: JSON where a machine reads them, coloured where a person does. On standard error; never content."""
+"""Log lines: JSON where a machine reads them, coloured where a person does. On standard error; never content.
 
+    whoever logs ── write ──▶ lines waiting, so many at most ──▶ a thread ──▶ standard error
+
+A reader that does not read, or a disk that takes its time, holds up the thread alone; what no longer fits is dropped,
+counted, and told once something is taken again.
+"""
+
+import atexit
+import fcntl
 import logging
+import os
+import select
 import sys
-from contextlib import suppress
-from typing import TextIO, cast
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from functools import cache
+from typing import Final, Literal, TextIO, cast
 
 import structlog
 
+Format = Literal["", "json", "console"]
+
+DROPPED: Final = "log lines were dropped: standard error took no more"
+_MOST: Final = 16_777_216  # characters that wait: a few of the longest lines there are
+_AT_ONCE: Final = 262_144  # characters
+_LAST: Final = 1.0  # seconds for what waits when the process ends
+
 
 class Patient:
-    """A file that takes what it can. What it does not (its disk is full, its reader is gone) must harm nobody."""
+    """A file that takes lines as it can. What it does not (its disk is full, its reader is gone) must harm nobody."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, most: int = _MOST) -> None:
+        """`most`: characters that wait, beyond which a line is dropped."""
         self._file = file
+        self._descriptor = _descriptor(file)
+        self._most = most
+        self._changed = threading.Condition()
+        self._waiting: deque[str] = deque()
+        self._size = 0  # characters that wait or are being written
+        self.dropped = 0  # lines, not yet told of
+        self._thread: threading.Thread | None = None
 
     def write(self, text: str) -> None:
-        """Write it, or do not."""
-        with suppress(OSError):
-            self._file.write(text)
+        """Have a line written, or drop it. Never waits for the file."""
+        if self._descriptor is None:  # a stream within this process
+            with suppress(OSError, ValueError):
+                self._file.write(text)
+            return
+        with self._changed:
+            if self._size + len(text) > self._most:
+                self.dropped += 1
+                return
+            self._waiting.append(text)
+            self._size += len(text)
+            self._begin()
+            self._changed.notify_all()
 
     def flush(self) -> None:
-        """Have it written, now or with the next line."""
-        with suppress(OSError):
-            self._file.flush()
+        """Nothing: the thread does not hold anything back."""
+
+    def drain(self, timeout: float) -> None:
+        """Wait until everything is written, at most `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._size, timeout)
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            # With what is bound to every line of the process, for the line that tells of others.
+            run = copy_context().run
+            self._thread = threading.Thread(target=run, args=(self._run,), name="log lines", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                lines = list(self._batch())
+            is_written = self._put("".join(lines).encode("utf-8", "backslashreplace"))
+            with self._changed:
+                self._size -= sum(map(len, lines))
+                dropped, self.dropped = self.dropped, 0
+                if not is_written:
+                    self.dropped, dropped = dropped + len(lines), 0
+                self._changed.notify_all()
+            if dropped:
+                structlog.get_logger().warning(DROPPED, lines=dropped)
+
+    def _batch(self) -> Iterator[str]:
+        size = 0
+        while self._waiting and (not size or size + len(self._waiting[0]) <= _AT_ONCE):
+            size += len(self._waiting[0])
+            yield self._waiting.popleft()
+
+    def _put(self, data: bytes) -> bool:
+        descriptor = cast("int", self._descriptor)
+        try:
+            with _alone(descriptor):
+                while data:
+                    data = data[_written(descriptor, data) :]
+        except OSError:
+            return False
+        return True
 
 
-def configure() -> None:
-    """Set up the process's logging. Call once, early."""
-    reads_a_person = sys.stderr.isatty()
+def configure(form: Format = "") -> None:
+    """Set up the process's logging. Call early, and again once the settings are known, before anything is logged.
+
+    `form`: "": for a person where standard error is a terminal, else JSON.
+    """
+    is_read_by_a_person = form == "console" or (not form and sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if reads_a_person else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer() if is_read_by_a_person else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", Patient(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _patient(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+def drain() -> None:
+    """Have what was logged written, for a second at most: for a process that leaves without the interpreter's end."""
+    _patient(sys.stderr).drain(_LAST)
+
+
+@cache
+def _patient(file: TextIO) -> Patient:
+    patient = Patient(file)
+    atexit.register(patient.drain, _LAST)
+    return patient
+
+
+def _descriptor(file: TextIO) -> int | None:
+    try:
+        return file.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _written(descriptor: int, data: bytes) -> int:
+    try:
+        return os.write(descriptor, data)
+    except BlockingIOError:  # who shares the descriptor has made it so
+        select.select([], [descriptor], [])
+        return 0
+
+
+@contextmanager
+def _alone(descriptor: int) -> Iterator[None]:
+    """Keep the bridge's other processes from writing amid a line that is longer than a pipe takes at once (pipe(7))."""
+    with suppress(OSError):
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.lockf(descriptor, fcntl.LOCK_UN)

@@ -21,6 +21,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from sidecar import logs
 from sidecar.core.errors import BadSetting, SidecarError
 from sidecar.recorder import contract, reading, retention, usage
 from sidecar.recorder.batches import Store
@@ -99,6 +100,7 @@ async def _drain(server: aio.Server, recorder: Recorder) -> None:
     log.info("stopped", unanswered=unanswered)
     if unanswered or not is_closed:
         # A thread may hang at the database for long; nobody was told that what it has is stored.
+        logs.drain()
         os._exit(0)
 
 

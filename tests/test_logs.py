@@ -1,14 +1,17 @@
 """Mostly in a process of its own: what is configured is the process's."""
 
+import fcntl
 import json
 import os
 import pty
 import subprocess
 import sys
 
+import pytest
 import structlog
 
 from sidecar import logs
+from tests.e2e.waiting import PATIENCE, eventually
 
 PROGRAM = """
 import logging, structlog
@@ -54,6 +57,83 @@ def test_a_log_that_cannot_be_written_harms_nobody() -> None:
             [sys.executable, "-c", f"{PROGRAM}print('alive')"], check=False, stdout=subprocess.PIPE, stderr=full
         )
     assert done.stdout == b"alive\n"
+
+
+@pytest.mark.parametrize(("form", "is_json"), [("json", True), ("console", False)])
+def test_a_setting_says_what_a_line_looks_like(form: str, is_json: bool) -> None:  # noqa: FBT001 - as parametrized
+    program = PROGRAM.replace("configure()", f"configure({form!r})")
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stderr
+    assert said.startswith(b"{") is is_json
+    assert b"said" in said
+
+
+def test_who_logs_does_not_wait_for_a_pipe_that_nobody_reads() -> None:
+    """It goes on and leaves in the end; had it waited, it would be here still."""
+    program = f"{PROGRAM}\nfor n in range(3_000): log.info('x' * 100, number=n)\nprint('alive')"
+    ours, theirs = os.pipe()
+    try:
+        fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+        done = subprocess.run(
+            [sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, stderr=theirs, timeout=PATIENCE
+        )
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert done.stdout == b"alive\n"
+
+
+def test_lines_that_do_not_fit_are_dropped_counted_and_told() -> None:
+    """None of those that were written is cut, and their order is theirs."""
+    ours, theirs = os.pipe()
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+    before = structlog.get_config()
+    with open(ours, "rb") as read, open(theirs, "w") as written:  # noqa: PTH123 - descriptors
+        patient = logs.Patient(written, most=10_000)
+        try:
+            structlog.configure(
+                processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.WriteLoggerFactory(patient)
+            )
+            log = structlog.get_logger()
+            for number in range(1_000):
+                log.info("x" * 100, number=number)
+            lines, dropped = [], 0
+            while not dropped:
+                lines.append(json.loads(read.readline()))
+                if lines[-1]["event"] == logs.DROPPED:
+                    dropped = lines.pop()["lines"]
+        finally:
+            structlog.configure(**before)
+        numbers = [line["number"] for line in lines]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) + dropped == 1_000
+    assert dropped > 500
+
+
+def test_long_lines_of_several_processes_do_not_cut_each_other() -> None:
+    """A pipe takes 4096 bytes at once (pipe(7)); a prompt is longer."""
+    program = f"{PROGRAM}\nimport os\nfor n in range(20): log.info('long', text=str(os.getpid()) * 20_000)"
+    ours, theirs = os.pipe()
+    processes = [subprocess.Popen([sys.executable, "-c", program], stderr=theirs) for _ in range(3)]
+    os.close(theirs)
+    with open(ours, "rb") as read:  # noqa: PTH123 - a descriptor
+        lines = [json.loads(line) for line in read]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert len(lines) == 3 * 21
+
+
+def test_a_process_that_leaves_at_once_says_its_last_line_first() -> None:
+    program = f"{PROGRAM}\nimport os\nlogs.drain()\nos._exit(3)"
+    left = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert (left.returncode, b"said" in left.stderr) == (3, True)
+
+
+def test_a_line_on_a_disk_that_is_full_is_told_of_once_there_is_room() -> None:
+    """Nor is it tried again and again: it takes a later line to hear of it."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        patient = logs.Patient(full)
+        patient.write("a line\n")
+        patient.drain(PATIENCE)
+        eventually(lambda: patient.dropped == 1, "a line counted")
 
 
 def test_nobodys_lines_are_lost_below_warnings() -> None:
