@@ -66,8 +66,9 @@ cover: $(STAMP)  ## every test, and what they leave out: nothing of the core, a 
 fuzz: $(STAMP)  ## the core's properties, with many more examples, other ones each time
 	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fuzz tests/core
 
-bench: $(STAMP)  ## CPU ratios against a processor that only acks; how many records a second reach PostgreSQL
+bench: $(STAMP)  ## CPU ratios against a processor that only acks, and of telemetry; how many records a second reach PostgreSQL
 	$(BIN)/python -m bench.ratios
+	$(BIN)/python -m bench.telemetry
 	$(BIN)/python -m bench.forwarding
 
 lock: $(STAMP)  ## requirements.lock from pyproject.toml (needs uv)

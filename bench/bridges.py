@@ -33,8 +33,9 @@ base_url = "{provider}/v1"
 [recorder]
 url = "sqlite:///{folder}/records.db"
 [telemetry]
-metrics = ""
+{telemetry}
 """
+UNSEEN: Final = 'metrics = ""'  # neither metrics nor traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +73,19 @@ class Bridge:
 
 
 @contextmanager
-def bridge(name: str, command: tuple[str, ...], folder: Path, provider: str) -> Iterator[Bridge]:
-    """Start `command` with settings of its own in `folder`, in front of `provider`, and stop it in the end."""
+def bridge(
+    name: str, command: tuple[str, ...], folder: Path, provider: str, telemetry: str = UNSEEN
+) -> Iterator[Bridge]:
+    """Start `command` with settings of its own in `folder`, in front of `provider`, and stop it in the end.
+
+    `telemetry`: what stands in that section; `{metrics}` in it becomes an address.
+    """
     folder.mkdir()
     config = folder / "bridge.toml"
-    listen, admin = _ports(2)
-    config.write_text(_SETTINGS.format(listen=listen, admin=admin, folder=folder, provider=provider))
+    listen, admin, metrics = _ports(3)
+    telemetry = telemetry.format(metrics=f"127.0.0.1:{metrics}")
+    written = _SETTINGS.format(listen=listen, admin=admin, folder=folder, provider=provider, telemetry=telemetry)
+    config.write_text(written)
     with process(*command, "--config", str(config)) as running:
         settings = load(config)
         _wait(settings, running)

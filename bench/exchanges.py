@@ -12,6 +12,7 @@ from sidecar.core.records import CredentialKind, Ended, Prompt, Record, Started,
 PATH = "/openai/v1/responses"
 _WORDS = "Envoy carries every byte while the sidecar reads along and keeps what must be accounted for. "
 _REQUEST_ID = (("x-request-id", "req_" + "4f" * 16),)
+_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
 # What the official client sends (openai-python), as an authenticating proxy in front hands it on.
 _HEADERS = """\
 host: bridge.example
@@ -33,8 +34,11 @@ x-forwarded-user: alice@example.com
 """
 
 
-def request(*, stream: bool) -> bytes:
-    """One request of about 1 KiB of body, as it goes over an HTTP/1.1 connection."""
+def request(*, stream: bool, sampled: bool | None = None) -> bytes:
+    """One request of about 1 KiB of body, as it goes over an HTTP/1.1 connection.
+
+    `sampled`: whether the trace that it belongs to is; None: it says nothing of a trace.
+    """
     asked: Object = {
         "model": "gpt-5-mini",
         "instructions": "You are a careful reviewer. " * 8,
@@ -43,7 +47,8 @@ def request(*, stream: bool) -> bytes:
         "stream": stream,
     }
     body = json.dumps(asked).encode()
-    head = f"POST {PATH} HTTP/1.1\n{_HEADERS}content-length: {len(body)}\n\n"
+    trace = "" if sampled is None else f"traceparent: {_TRACE}-{sampled:02x}\n"
+    head = f"POST {PATH} HTTP/1.1\n{_HEADERS}{trace}content-length: {len(body)}\n\n"
     return head.replace("\n", "\r\n").encode() + body
 
 

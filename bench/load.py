@@ -1,6 +1,6 @@
 """The clients, a process of their own: so many keep-alive connections, each asking again when it has its answer.
 
-    python -m bench.load HOST:PORT json|sse CONNECTIONS REQUESTS EVENTS
+    python -m bench.load HOST:PORT json|sse CONNECTIONS REQUESTS EVENTS [sampled|unsampled]
 
 It prints what came of it as JSON: `errors` (answers other than the provider's very bytes) and `seconds`.
 """
@@ -33,10 +33,15 @@ class Outcome:
     seconds: float
 
 
-async def load(address: str, kind: str, *, connections: int, requests: int, count: int) -> Outcome:
-    """Put `requests` requests on `connections` connections to `address`, in all; `count`: events of a stream."""
+async def load(  # noqa: PLR0913 - what a load is
+    address: str, kind: str, *, connections: int, requests: int, count: int, sampled: bool | None = None
+) -> Outcome:
+    """Put `requests` requests on `connections` connections to `address`, in all; `count`: events of a stream.
+
+    `sampled`: as for `request`.
+    """
     is_stream = kind == "sse"
-    asked = request(stream=is_stream)
+    asked = request(stream=is_stream, sampled=sampled)
     expected = b"".join(pieces(count)) if is_stream else document()
     todo = repeat(None, requests)
     stagger = _STAGGER if is_stream else 0.0
@@ -80,8 +85,9 @@ def _joined(chunked: bytes) -> bytes:
 def main() -> None:
     """Do what the arguments say."""
     address, kind, *numbers = sys.argv[1:]
-    connections, requests, count = map(int, numbers)
-    outcome = uvloop.run(load(address, kind, connections=connections, requests=requests, count=count))
+    connections, requests, count = map(int, numbers[:3])
+    sampled = {"sampled": True, "unsampled": False}.get(numbers[3]) if numbers[3:] else None
+    outcome = uvloop.run(load(address, kind, connections=connections, requests=requests, count=count, sampled=sampled))
     click.echo(json.dumps(asdict(outcome)))
 
 

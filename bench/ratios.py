@@ -71,11 +71,11 @@ class Sample:
 Samples = dict[tuple[Kind, str], list[Sample]]
 
 
-def measured(one: Bridge, kind: Kind, plan: Plan) -> Sample:
-    """Put one round of load on a bridge."""
+def measured(one: Bridge, kind: Kind, plan: Plan, *how: str) -> Sample:
+    """Put one round of load on a bridge; `how`: what else the clients are told."""
     address, requests = one.settings.listen, plan.requests if kind == "json" else CONNECTIONS
     before = one.cost()
-    with process("-m", "bench.load", address, kind, *map(str, (CONNECTIONS, requests, plan.events))) as clients:
+    with process("-m", "bench.load", address, kind, *map(str, (CONNECTIONS, requests, plan.events)), *how) as clients:
         told, _ = clients.communicate()
     spent, outcome, units = one.cost() - before, json.loads(told), plan.units(kind)
     return _sample(spent, units, seconds=outcome["seconds"], errors=outcome["errors"])
@@ -124,7 +124,7 @@ def table(samples: Samples, plan: Plan) -> Table:
 
 
 def _columns(several: Sequence[Sample]) -> Iterator[str]:
-    yield _spread([one.total for one in several], 0)
+    yield spread([one.total for one in several], 0)
     yield f"{median(one.envoy for one in several):.0f}"
     yield f"{median(one.processor for one in several):.0f}"
     yield f"{median(one.messages for one in several):.3f}"
@@ -136,10 +136,11 @@ def verdicts(samples: Samples) -> Iterator[str]:
     """The ratios, a line each."""
     for kind, unit in UNITS.items():
         several = ratios(samples, kind)
-        yield f"ratio per {unit}: {_spread(several, 2)}, allowed: {TARGETS[kind]}"
+        yield f"ratio per {unit}: {spread(several, 2)}, allowed: {TARGETS[kind]}"
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
+def spread(values: Sequence[float], digits: int) -> str:
+    """Median, least and most."""
     return f"{median(values):.{digits}f} ({min(values):.{digits}f}, {max(values):.{digits}f})"
 
 

@@ -52,6 +52,15 @@ async def test_any_other_answer_is_an_error() -> None:
     assert outcome.errors == 5
 
 
+async def test_a_short_run_tells_what_telemetry_costs() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.telemetry", "--quick"), cwd=ROOT, stdout=subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+    assert process.returncode == 0
+    assert re.findall(r"ratio (.*): \d+\.\d\d \(", told.decode()) == ["unsampled to off", "sampled to off"]
+
+
 async def test_a_short_run_prints_both_ratios() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.ratios", "--quick", *FEW), cwd=ROOT, stdout=subprocess.PIPE
