@@ -16,6 +16,7 @@ from examples.answers import Answer, Seen, error_answer, json_answer, stream_ans
 from examples.events import events
 from examples.provider import Provider, ThreadedProvider
 from sidecar.core.errors import BadSetting, JournalUnavailable
+from sidecar.core.privacy import Gate
 from sidecar.probe import NoBridge, probe
 from sidecar.probe.asks import ASKS
 from sidecar.probe.asks import Seen as Answered
@@ -113,6 +114,15 @@ def test_what_is_wrong_is_told(
     assert came_back in shown
     assert f"{good} of 4 as they should be" in shown
     assert CENTRAL_KEY not in shown
+
+
+@pytest.mark.parametrize("kept", [{"content": "none"}, {"content": "usage"}, {"mask": ["exam.le", "(?i)what"]}])
+def test_what_may_not_be_known_is_not_missed(kept: dict[str, object], tmp_path: Path) -> None:
+    with ThreadedProvider(Provider(answer, pace=0)) as provider:
+        providers = [{"name": "right", "base_url": f"{provider.url}/right/v1", "api_key": CENTRAL_KEY}]
+        recorder = {"url": f"sqlite:///{tmp_path}/records.db", **kept}
+        with bridge(tmp_path, provider.url, providers=providers, recorder=recorder) as started:
+            assert probe(load(started.folder / "aibridge.toml"), model="gpt-5", provider=None, actor="ada")
 
 
 def test_tool_call_that_is_no_json_is_recorded_as_it_stands(settings: Settings) -> None:
@@ -243,7 +253,7 @@ def test_each_fact_is_compared(field: str, value: object, line: str) -> None:
 
 def test_what_the_client_cannot_know_is_not_compared() -> None:
     """Where no answer came, the journal may know the status, and the prompt may be kept or not."""
-    seen = expected(ASKS[0], Answered(http_status=None, error="no answer in time"), "ada", "gpt-5")
+    seen = expected(ASKS[0], Answered(http_status=None, error="no answer in time"), "ada", "gpt-5", Gate())
     record = replace(FACTS, status="failed", error_type="timeout", http_status=504, tokens=(), tools=())
     assert differences(seen, record) == ()
 

@@ -60,7 +60,7 @@ def _outcome(ask: Ask, target: _Target) -> Outcome:
     request_id = str(uuid.uuid4())
     seen = ask.seen(target.client.responses, target.model, _headers(target, request_id))
     record = recorded(target.settings.database, request_id)
-    faults = differences(expected(ask, seen, target.actor, target.model), record)
+    faults = differences(expected(ask, seen, target.actor, target.model, target.settings.gate()), record)
     return Outcome(name=ask.name, seen=seen, right=ask.is_right(seen), record=record, faults=faults)
 
 

@@ -11,6 +11,8 @@ from openai.types.responses import ResponseUsage
 from sqlalchemy import Connection, NullPool, RowMapping, Table, create_engine, select
 from sqlalchemy.exc import DBAPIError
 
+from sidecar.core.privacy import Gate
+from sidecar.core.records import Prompt, Tool
 from sidecar.probe.asks import Ask, Seen
 from sidecar.recorder.connection import unavailable, uri
 from sidecar.recorder.schema import interceptions, token_usages, tool_usages, user_prompts
@@ -38,9 +40,11 @@ class Facts:
     tools: tuple[tuple[str, str | None, object], ...] = ()
 
 
-def expected(ask: Ask, seen: Seen, actor: str, model: str) -> Facts:
-    """The facts as the client knows them."""
+def expected(ask: Ask, seen: Seen, actor: str, model: str, gate: Gate) -> Facts:
+    """The facts as the client knows them, as far as `gate` lets them be known."""
     response = seen.response
+    prompt = Prompt(interception="", at=0.0, msg_id="", text=ask.prompt)
+    tools = [_tool(call.name, call.call_id, call.arguments) for call in seen.calls]
     return Facts(
         actor=actor,
         model=model,
@@ -48,9 +52,11 @@ def expected(ask: Ask, seen: Seen, actor: str, model: str) -> Facts:
         status="failed" if seen.error else "completed",
         http_status=seen.http_status,
         # Without an answer it is kept or not, by why there is none.
-        prompts=(ask.prompt,) if response else None,
+        prompts=tuple(one.text for one in gate([prompt]) if isinstance(one, Prompt)) if response else None,
         tokens=tokens(response.usage) if response and response.usage else (),
-        tools=tuple((call.name, call.call_id, _value(call.arguments)) for call in seen.calls),
+        tools=tuple(
+            (one.name, one.tool_call_id, _value(one.input or "")) for one in gate(tools) if isinstance(one, Tool)
+        ),
     )
 
 
@@ -115,6 +121,12 @@ def _facts(connection: Connection, request_id: str) -> Facts | None:
             (tool["tool"], tool["tool_call_id"], _value(tool["input"] or ""))
             for tool in _of(connection, tool_usages, row)
         ),
+    )
+
+
+def _tool(name: str, call: str, sent: str) -> Tool:
+    return Tool(
+        interception="", at=0.0, msg_id="", item_id=None, tool_call_id=call, kind="function_call", name=name, input=sent
     )
 
 
