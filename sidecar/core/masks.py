@@ -3,13 +3,25 @@
 RE2, since its time is linear in the text whatever the pattern: a client chooses the text, and the event loop waits.
 """
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 import re2
 
+from sidecar.core.text import utf8
+
 MASK: Final = "[masked]"
+# Both cost some ten microseconds each, and the event loop waits.
+MOST_MATCHES: Final = 5_000  # of a pattern in a text
+MOST_ESCAPED: Final = 5_000  # strings with an escape in a document
+_DEEPEST = 3  # JSON in a string of JSON in a string: a tool's input in a request
+# A string, or one without its end; so that where strings begin and end is known, every one is looked at.
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*+(?:"|\\?\Z)', re.DOTALL)
+_STRING_OR_NUMBER: Final = re.compile(rf"{_STRING.pattern}|-?[0-9][0-9.eE+-]*", re.DOTALL)
+_TEXT: Final = msgspec.json.Decoder(msgspec.Raw)  # validates, and builds nothing
 
 
 def pattern(text: str) -> Any:  # noqa: ANN401 - re2 has no types
@@ -25,55 +37,99 @@ def pattern(text: str) -> Any:  # noqa: ANN401 - re2 has no types
 class Masks:
     """What is not to be seen, in whatever text. Without patterns everything may be."""
 
-    __slots__ = ("_patterns",)
+    __slots__ = ("_most", "_patterns")
 
-    def __init__(self, patterns: Iterable[str] = ()) -> None:
-        """Raises ValueError for what is no pattern."""
+    def __init__(self, patterns: Iterable[str] = (), *, most_escaped: int = MOST_ESCAPED) -> None:
+        """`most_escaped`: strings with an escape, beyond which all of a document is masked.
+
+        Raises ValueError for what is no pattern.
+        """
         self._patterns = tuple(map(pattern, patterns))
+        self._most = most_escaped
 
     def __bool__(self) -> bool:
         """Whether there is anything to mask."""
         return bool(self._patterns)
 
     def text(self, value: str) -> str:
-        """`value` with `MASK` for each match, one pattern after the other."""
+        """`value` with `MASK` for each match, one pattern after the other; U+FFFD for a lone surrogate.
+
+        `MASK` alone for what has very many matches.
+        """
+        if not self._patterns:
+            return value
+        if not value.isascii():
+            value = utf8(value).decode()
         for one in self._patterns:
-            value = one.sub(MASK, value)
+            value, matches = one.subn(MASK, value, MOST_MATCHES)
+            if matches >= MOST_MATCHES:
+                return MASK
         return value
 
     def document(self, value: str) -> str:
-        """JSON text likewise: escapes hide nothing, what is masked is JSON text still, the rest stays as it is."""
+        """JSON text likewise: escapes hide nothing, JSON in its strings neither, and the rest stays as it is.
+
+        What comes is JSON text in any case: a string of what cannot be masked otherwise, and `MASK` alone for what has
+        too many escapes.
+        """
+        if not self._patterns:
+            return value
         try:
-            found = msgspec.json.decode(value)
-            masked = self._in(found)
-        except (msgspec.DecodeError, RecursionError):
-            return _quoted(self.text(value))
-        text = value if masked == found else msgspec.json.encode(masked).decode()
-        again = self.text(text)  # a pattern may be about names with their values
-        return again if again == text or _is_json(again) else _quoted(again)
+            read = self._unescaped(value)
+        except _TooMany:
+            return _quoted(MASK)
+        masked = self.text(read)
+        if masked == value or is_json(masked):
+            return masked
+        masked = self.text(_STRING_OR_NUMBER.sub(self._number, read))  # perhaps one stood where only a value may
+        return masked if is_json(masked) else _quoted(masked)
 
-    def _in(self, value: object) -> object:
-        match value:
-            case str():
-                return self.text(value)
-            case dict():
-                return {self.text(name): self._in(one) for name, one in value.items()}
-            case list():
-                return [self._in(one) for one in value]
-            case int() | float() if not isinstance(value, bool):
-                text = str(value)
-                masked = self.text(text)
-                return value if masked == text else masked
-        return value
+    def _unescaped(self, value: str, depth: int = _DEEPEST) -> str:
+        """JSON text with its strings that have escapes masked, as far as they are to be."""
+        escaped = 0
+
+        def string(found: re.Match[str]) -> str:
+            nonlocal escaped
+            token = found[0]
+            if "\\" not in token:
+                return token
+            escaped += 1
+            if escaped > self._most:
+                raise _TooMany
+            said = _said(token)
+            inner = self._unescaped(said, depth - 1) if depth and "\\" in said else said
+            masked = self.text(inner)
+            return token if masked == said else _quoted(masked)
+
+        return _STRING.sub(string, value) if "\\" in value else value
+
+    def _number(self, found: re.Match[str]) -> str:
+        token = found[0]
+        masked = token if token.startswith('"') else self.text(token)
+        return token if masked == token else _quoted(masked)
 
 
-def _is_json(text: str) -> bool:
+class _TooMany(Exception):
+    """A document has more strings with escapes than are looked at."""
+
+
+def is_json(text: str) -> bool:
+    """Whether a parser takes it, and not only a lenient one."""
     try:
-        msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+        _TEXT.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return False
     return True
 
 
+def _said(token: str) -> str:
+    """What a string says; as it is spelt where no parser would take it."""
+    whole = token if len(token) > 1 and token.endswith('"') else f'{token.removesuffix(chr(92))}"'
+    try:
+        return str(json.loads(whole, strict=False))
+    except ValueError:
+        return token
+
+
 def _quoted(text: str) -> str:
-    return msgspec.json.encode(text).decode()
+    return json.dumps(text, ensure_ascii=False)

@@ -6,16 +6,17 @@ none     interceptions and tokens alone
 """
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-import msgspec
-
-from sidecar.core.masks import Masks
+from sidecar.core.masks import MASK, Masks
 from sidecar.core.records import Ended, Passed, Prompt, Record, Started, Thought, Tokens, Tool
+from sidecar.core.text import utf8
 
 
 class Content(StrEnum):
@@ -38,9 +39,16 @@ _SAID: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
         Passed: ("path", "url"),
     }
 )
-_CONTENT: Final[Mapping[type, str]] = MappingProxyType(
-    {Started: "prompt", Prompt: "text", Tool: "input", Thought: "text"}
+_ASKED: Final = ("reasoning_level", "previous_response", "conversation", "service_tier", "output_type")
+_ANSWERED: Final = ("response", "model", "service_tier", "status", "incomplete_reason")
+_CONTENT: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
+    {Started: ("prompt",), Prompt: ("text",), Tool: ("input", "invocation_error"), Thought: ("text",)}
 )
+_JSON: Final = "input"  # the content that is JSON text
+# How `text.excerpt` ends what it cut, within JSON text too.
+_CUT: Final = re.compile(r'… \[cut at [0-9]+ of [0-9]+ bytes, sha256 [0-9a-f]{64}\]"?\Z')
+_MARK: Final = 160  # characters that this has at most
+_LONGEST_WORD: Final = 4096  # characters
 
 
 class Gate:
@@ -50,7 +58,7 @@ class Gate:
 
     def __init__(self, content: Content = Content.FULL, masks: Masks | None = None) -> None:
         self._content = content
-        self._masks = masks or Masks()
+        self._masks = Masks() if masks is None else masks
 
     @property
     def content(self) -> Content:
@@ -63,7 +71,7 @@ class Gate:
         return self._masks
 
     def __call__(self, records: Sequence[Record]) -> Sequence[Record]:
-        """`records` as they may be known, in their order; those that may not be known are left out."""
+        """`records` as they may be known, in their order; those that may not be known are left out. Never raises."""
         if self._content is Content.FULL and not self._masks:
             return records
         return tuple(self._let(record) for record in records if self._may_be_known(record))
@@ -74,33 +82,36 @@ class Gate:
     def _let(self, record: Record) -> Record:
         changes: dict[str, Any] = {}
         if self._masks:
-            changes = _changed(record, _SAID.get(type(record), ()), self._masks.text)
-            changes |= self._told(record)
-        if name := _CONTENT.get(type(record)):
-            changes |= _changed(record, (name,), self._said_by(record))
+            changes = _changed(record, _SAID.get(type(record), ()), self._masks.text) | self._told(record)
+        for name in _CONTENT.get(type(record), ()):
+            changes |= _changed(record, (name,), self._json if name == _JSON else self._prose)
         return replace(record, **changes) if changes else record
 
-    def _said_by(self, record: Record) -> Callable[[str], str | None]:
-        is_json = isinstance(record, Tool)
+    def _prose(self, text: str) -> str | None:
         match self._content:
             case Content.NONE:
-                return lambda _: None
+                return None
             case Content.USAGE:
-                return _withheld_json if is_json else _withheld
-        return self._masks.document if is_json else self._masks.text
+                return _withheld(self._masks.text(text))
+        return self._masks.text(_whole_words(text))
+
+    def _json(self, text: str) -> str | None:
+        match self._content:
+            case Content.NONE:
+                return None
+            case Content.USAGE:
+                return json.dumps(_withheld(self._masks.document(text)))
+        return self._masks.document(_whole_words(text))
 
     def _told(self, record: Record) -> dict[str, Any]:
-        if isinstance(record, Started):
-            asked = record.parameters
-            words = ("reasoning_level", "previous_response", "conversation", "service_tier", "output_type")
-            return {"parameters": replace(asked, **_changed(asked, words, self._masks.text))}
-        if isinstance(record, Ended):
-            said = record.answered
-            words = ("response", "model", "service_tier", "status", "incomplete_reason")
-            told: dict[str, Any] = {"answered": replace(said, **_changed(said, words, self._masks.text))}
-            if record.failure:
-                told["failure"] = replace(record.failure, message=self._masks.text(record.failure.message))
-            return told
+        match record:
+            case Started(parameters=asked):
+                return {"parameters": replace(asked, **_changed(asked, _ASKED, self._masks.text))}
+            case Ended(answered=said, failure=failure):
+                told: dict[str, Any] = {"answered": replace(said, **_changed(said, _ANSWERED, self._masks.text))}
+                if failure:
+                    told["failure"] = replace(failure, message=self._masks.text(failure.message))
+                return told
         return {}
 
 
@@ -110,9 +121,16 @@ def _changed(value: object, names: Sequence[str], change: Callable[[str], str | 
 
 
 def _withheld(text: str) -> str:
-    data = text.encode()
+    data = utf8(text)
     return f"[withheld: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}]"
 
 
-def _withheld_json(text: str) -> str:
-    return msgspec.json.encode(_withheld(text)).decode()
+def _whole_words(text: str) -> str:
+    """`text` without its last word where it was cut: perhaps amid what is to be masked, so that nothing matches."""
+    cut = _CUT.search(text, max(0, len(text) - _MARK))
+    if cut is None:
+        return text
+    begin = max(int(text.startswith('"')), cut.start() - _LONGEST_WORD)
+    kept = text[begin : cut.start()]
+    word = "" if kept[-1:].isspace() or not kept else kept.split()[-1]
+    return text[: cut.start() - len(word)] + (MASK if word else "") + text[cut.start() :]

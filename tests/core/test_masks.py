@@ -1,0 +1,123 @@
+"""What a pattern names stands nowhere afterwards, however JSON spells it, and the rest stays."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.masks import MASK, MOST_ESCAPED, MOST_MATCHES, Masks, is_json, pattern
+
+SECRET = "sk-canary0123456789"  # noqa: S105 - a canary
+MASKS = Masks([r"sk-[a-z0-9]{16}"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def escaped(text: str, every: int) -> str:
+    """`text` as a JSON string in which each `every`th character is an escape."""
+    spelt = (f"\\u{ord(one):04x}" if at % every == 0 else json.dumps(one)[1:-1] for at, one in enumerate(text))
+    return f'"{"".join(spelt)}"'
+
+
+@given(before=st.text(), after=st.text())
+def test_what_matches_is_masked_and_the_rest_stays(before: str, after: str) -> None:
+    assert MASKS.text(f"{before}|{SECRET}|{after}") == f"{before}|{MASK}|{after}"
+
+
+@given(text=st.text() | st.text(st.characters(categories=["Cs"])))
+def test_any_text_can_be_masked(text: str) -> None:
+    """A lone surrogate, which no encoder takes, becomes U+FFFD."""
+    MASKS.text(text).encode()
+    MASKS.document(text).encode()
+
+
+@given(value=JSON)
+def test_a_document_without_matches_stays_to_the_byte(value: Any) -> None:  # noqa: ANN401 - any JSON
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
+        assert MASKS.document(text) == text
+
+
+@given(value=JSON, every=st.integers(1, 5))
+def test_no_escape_hides_a_match_and_json_stays_json(value: Any, every: int) -> None:  # noqa: ANN401 - any JSON
+    said = escaped(f"{SECRET} in", every)
+    masked = MASKS.document(f"{{{said}: [{json.dumps(value)}, {said}]}}")
+    assert json.loads(masked) == {f"{MASK} in": [value, f"{MASK} in"]}
+
+
+@given(every=st.integers(1, 5), depth=st.integers(0, 3))
+def test_json_within_strings_of_json_hides_nothing_either(every: int, depth: int) -> None:
+    """A tool's arguments are that in a request, and so is what a tool said of another."""
+    text = escaped(SECRET, every)
+    for _ in range(depth):
+        text = json.dumps({"arguments": text})
+    masked = MASKS.document(text)
+    for _ in range(depth):
+        masked = json.loads(masked)["arguments"]
+    assert json.loads(masked) == MASK
+
+
+@given(cut=st.integers(0, 40), every=st.integers(1, 3))
+def test_what_is_cut_short_is_masked_as_well(cut: int, every: int) -> None:
+    """It comes as a JSON string of what there was."""
+    whole = f'{{"a": {escaped(SECRET, every)}, "b": "{"x" * 40}"}}'
+    masked = json.loads(MASKS.document(whole[: len(whole) - 1 - cut]))
+    assert SECRET not in masked
+    assert MASK in masked
+
+
+def test_a_number_that_matches_becomes_a_string() -> None:
+    masks = Masks([r"\b4[0-9]{15}\b"])
+    assert masks.document('{"card": 4111111111111111, "n": 1e3}') == f'{{"card": "{MASK}", "n": 1e3}}'
+
+
+def test_names_with_their_values_can_match() -> None:
+    """What is left need be no document: then it comes as a string."""
+    assert Masks([r'"password":"[^"]*"']).document('{"password":"x"}') == json.dumps(f"{{{MASK}}}")
+
+
+def test_one_pattern_after_the_other() -> None:
+    assert Masks(["a+", "b+"]).text("aabbcab") == f"{MASK}{MASK}c{MASK}{MASK}"
+
+
+def test_very_many_matches_mask_everything() -> None:
+    """Each costs microseconds, for which the event loop would wait."""
+    few, many = "a " * (MOST_MATCHES - 1), "a " * MOST_MATCHES
+    masks = Masks([r"\ba\b"])
+    assert masks.text(few) == few.replace("a", MASK)
+    assert masks.text(many) == MASK
+
+
+def test_a_document_of_very_many_escapes_is_masked_whole() -> None:
+    document = json.dumps(["\n"] * (MOST_ESCAPED + 1))
+    assert MASKS.document(document) == json.dumps(MASK)
+    assert Masks(["sk"], most_escaped=MOST_ESCAPED + 1).document(document) == document
+
+
+def test_nested_however_deep_it_comes_back() -> None:
+    """Where no parser follows it comes as a string."""
+    deep = "[" * 100_000 + f'"{SECRET}"' + "]" * 100_000
+    assert json.loads(MASKS.document(deep)) == deep.replace(SECRET, MASK)
+
+
+@given(text=st.text())
+def test_without_patterns_nothing_changes(text: str) -> None:
+    none = Masks()
+    assert not none
+    assert none.text(text) == none.document(text) == text
+
+
+@pytest.mark.parametrize("text", ["(", "(?=a)", r"\1", "*"])
+def test_what_re2_does_not_know_is_no_pattern(text: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Lookaheads and back-references take exponential time; and RE2 itself says nothing on standard error."""
+    with pytest.raises(ValueError, match=r".*"):
+        pattern(text)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("text", "told"), [("{}", True), ("1", True), ("{", False), ("", False), ("NaN", False)])
+def test_json_is_what_a_strict_parser_takes(text: str, told: bool) -> None:  # noqa: FBT001 - as parametrized
+    assert is_json(text) is told
