@@ -33,6 +33,7 @@ from sidecar.server import SERVICE, Processor
 from sidecar.settings import Settings
 from sidecar.telemetry.configure import configure
 from sidecar.telemetry.counting import Counting
+from sidecar.telemetry.dumping import Dumps, NoDumps
 from sidecar.telemetry.lines import Lines
 from sidecar.telemetry.meters import Meters
 from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics
@@ -44,7 +45,8 @@ log = structlog.get_logger()
 
 GRACE = 10.0  # seconds that streams under way have to end, once told to stop
 _TRACES = 1.0  # seconds for the last spans
-LAST = LAST_TRY + _TRACES + CLOSING + 0.5  # seconds for what follows the journal's last commits, and the way out
+_DUMPS = 0.5  # seconds for the last of the dumps
+LAST = LAST_TRY + _TRACES + _DUMPS + CLOSING + 0.5  # seconds for what follows the last commits, and the way out
 _OVERHEAD = 1_048_576  # bytes of a message beside the body: headers, attributes, framing
 _LARGEST_CHUNK = 8_388_608  # bytes; of a response Envoy sends what its buffers hold at once, seen up to 2 MiB
 
@@ -78,6 +80,7 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
     journal.open(loop)
     room = _room(settings)
     traces = configure(settings, assignment.worker)
+    dumps = _dumps(settings)
     pulse = Pulse(time.monotonic)
     processor = Processor(
         policy=settings.policy(),
@@ -97,6 +100,7 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
         meters=meters,
         gate=settings.gate(),
         observers=(*_observers(settings), *(() if meters is None else (meters.counting,))),
+        dumps=dumps,
     )
     heart = asyncio.create_task(pulse.beat())
     server, servicer = await _listen(processor, assignment)
@@ -111,6 +115,7 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
     if unwritten:
         log.error("records not written at the end", records=unwritten)
     traces.close(_TRACES)
+    dumps.close(_DUMPS)
 
 
 async def _beat(ready: int, room: Room | None, measure: Callable[[], None]) -> None:
@@ -152,6 +157,14 @@ def _measured(assignment: Assignment) -> Path | None:
     settings = assignment.settings
     is_first = assignment.socket == settings.socket(0)
     return settings.database if is_first and not settings.is_forwarded else None
+
+
+def _dumps(settings: Settings) -> Dumps:
+    if settings.dump.dir is None:
+        return NoDumps()
+    from sidecar.telemetry import dumps  # noqa: PLC0415 - time and memory, for those who want dumps
+
+    return dumps.opened(settings)
 
 
 def _room(settings: Settings) -> Room | None:

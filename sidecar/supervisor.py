@@ -47,6 +47,7 @@ def up(settings: Settings) -> None:
     with premises.runtime_dir(settings) as lock:
         premises.ports(settings)
         premises.store(settings)
+        premises.dumps(settings)
         asyncio.run(Bridge(settings.model_copy(update={"verdict": secrets.token_hex(16)}), binary, lock).run())
 
 
@@ -55,6 +56,7 @@ def serve(settings: Settings) -> None:
     premises.close_to_others()
     with premises.runtime_dir(settings) as lock:
         premises.store(settings)
+        premises.dumps(settings)
         asyncio.run(Bridge(settings, None, lock).run())
 
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from sidecar import premises
 from sidecar.core.errors import BadSetting
-from sidecar.settings import Recorder, Settings
+from sidecar.settings import Dump, Recorder, Settings
 from tests.e2e.bridges import free_ports
 from tests.e2e.waiting import PATIENCE, eventually
 
@@ -188,3 +188,25 @@ def test_a_database_needs_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "sidecar.recorder.postgres_connection", None)
     with pytest.raises(BadSetting, match=r"needs pip install 'aibridge-sidecar\[postgres\]'$"):
         premises.store(Settings(runtime_dir=tmp_path, recorder={"url": "postgresql://h/d"}))
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o701])
+def test_dumps_that_others_could_read_are_refused(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "dumps"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(BadSetting, match=r"dump\.dir = '.*dumps': allowed: .*chmod 700"):
+        premises.dumps(Settings(dump=Dump(dir=folder)))
+
+
+def test_a_folder_for_dumps_that_is_ours_or_not_there_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir(mode=0o700)
+    for folder in (tmp_path / "ours", tmp_path / "none", None):
+        premises.dumps(Settings(dump=Dump(dir=folder)))
+
+
+def test_a_file_is_no_folder_for_dumps(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(0o600)
+    for path in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(BadSetting, match=r"dump\.dir"):
+            premises.dumps(Settings(dump=Dump(dir=path)))

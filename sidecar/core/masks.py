@@ -37,7 +37,7 @@ def pattern(text: str) -> Any:  # noqa: ANN401 - re2 has no types
 class Masks:
     """What is not to be seen, in whatever text. Without patterns everything may be."""
 
-    __slots__ = ("_most", "_patterns")
+    __slots__ = ("_most", "_patterns", "_words")
 
     def __init__(self, patterns: Iterable[str] = (), *, most_escaped: int = MOST_ESCAPED) -> None:
         """`most_escaped`: strings with an escape, beyond which all of a document is masked.
@@ -45,21 +45,36 @@ class Masks:
         Raises ValueError for what is no pattern.
         """
         self._patterns = tuple(map(pattern, patterns))
+        self._words: tuple[str, ...] = ()
         self._most = most_escaped
 
     def __bool__(self) -> bool:
         """Whether there is anything to mask."""
-        return bool(self._patterns)
+        return bool(self._patterns or self._words)
+
+    def knowing(self, words: Iterable[str], *, most_escaped: int = MOST_ESCAPED) -> "Masks":
+        """The same, which mask these words as well, longer ones first. None of them is empty."""
+        more = Masks(most_escaped=most_escaped)
+        more._patterns = self._patterns
+        more._words = tuple(sorted({*self._words, *words}, key=len, reverse=True))
+        return more
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that are masked beside the patterns."""
+        return self._words
 
     def text(self, value: str) -> str:
         """`value` with `MASK` for each match, one pattern after the other; U+FFFD for a lone surrogate.
 
         `MASK` alone for what has very many matches.
         """
-        if not self._patterns:
+        if not self:
             return value
         if not value.isascii():
             value = utf8(value).decode()
+        for word in self._words:
+            value = value.replace(word, MASK)
         for one in self._patterns:
             value, matches = one.subn(MASK, value, MOST_MATCHES)
             if matches >= MOST_MATCHES:
@@ -69,10 +84,10 @@ class Masks:
     def document(self, value: str) -> str:
         """JSON text likewise: escapes hide nothing, JSON in its strings neither, and the rest stays as it is.
 
-        What comes is JSON text in any case: a string of what cannot be masked otherwise, and `MASK` alone for what has
-        too many escapes.
+        What comes is JSON text as well: a string of what cannot be masked otherwise, and of `MASK` alone where there
+        are too many escapes.
         """
-        if not self._patterns:
+        if not self:
             return value
         try:
             read = self._unescaped(value)
@@ -83,6 +98,15 @@ class Masks:
             return masked
         masked = self.text(_STRING_OR_NUMBER.sub(self._number, read))  # perhaps one stood where only a value may
         return masked if is_json(masked) else _quoted(masked)
+
+    def spelt(self, value: str) -> str:
+        """Text that may have JSON in it, or the beginning of some: escapes hide nothing there either."""
+        if not self:
+            return value
+        try:
+            return self.text(self._unescaped(value))
+        except _TooMany:
+            return MASK
 
     def _unescaped(self, value: str, depth: int = _DEEPEST) -> str:
         """JSON text with its strings that have escapes masked, as far as they are to be."""

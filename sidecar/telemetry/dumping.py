@@ -10,7 +10,7 @@ class Dump(Protocol):
     """The dump of one request with its response. Nothing here raises or waits for a disk."""
 
     def seen(self, event: Event, step: Step) -> None:
-        """`event` came, and `step` followed. The step's records are as the gate let them."""
+        """`event` came, and `step` followed: empty where it was not understood, its records as the gate let them."""
 
     def chunk(self, data: bytes) -> None:
         """A chunk of the response came that tells the reader nothing."""
