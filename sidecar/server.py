@@ -30,6 +30,7 @@ from sidecar.core.replies import Step, Wait
 from sidecar.core.requests import TooLarge
 from sidecar.pulse import STALL, Pulse
 from sidecar.telemetry.dumping import Dump, Dumps, NoDumps
+from sidecar.telemetry.meters import Meter, Meters
 from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics
 from sidecar.telemetry.traces import NoTraces, Trace, Traces, trace_id
 
@@ -75,6 +76,7 @@ class Processor:
     streams: int = 0  # open ones
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while there is none
     metrics: Metrics = field(default_factory=NoMetrics)
+    meters: Meters | None = None  # None: nobody wants to know how long anything takes
     gate: Gate = field(default_factory=Gate)  # what may be known of the records
     observers: Sequence[Callable[[Sequence[Record]], None]] = ()  # who else hears of them; quick, and never raises
     dumps: Dumps = field(default_factory=NoDumps)
@@ -89,15 +91,11 @@ class Processor:
     async def process(self, _: object, context: Context) -> None:
         """Serve one stream: one request with its response."""
         stream = Stream(self, context)
+        meter = None if self.meters is None else self.meters.begin()
         self.streams += 1
         self.idle.clear()
         try:
-            while not isinstance(data := await context.read(), type(aio.EOF)):
-                chunk = wire.chunk(data)
-                if chunk is not None and stream.skims(chunk):
-                    await context.write(wire.CHUNK_ACK)
-                else:
-                    await stream.answer(wire.parse(data))
+            await _converse(stream, context, meter)
             if self.cuts:
                 stream.leave()
         except wire.Malformed:
@@ -107,6 +105,8 @@ class Processor:
             await context.abort(grpc.StatusCode.ABORTED, str(error))
         finally:
             stream.close()
+            if meter is not None:
+                meter.close(stream.interception)
             self.streams -= 1
             if not self.streams:
                 self.idle.set()
@@ -115,6 +115,23 @@ class Processor:
         """Return the service as grpc wants it: requests come and replies go as bytes, `wire` knows what they say."""
         process: Method = grpc.stream_stream_rpc_method_handler(self.process)
         return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
+
+
+async def _converse(stream: "Stream", context: Context, meter: Meter | None) -> None:
+    """Answer all that Envoy says."""
+    while not isinstance(data := await context.read(), type(aio.EOF)):
+        if meter is not None:
+            meter.read()
+        chunk = wire.chunk(data)
+        if chunk is not None and stream.skims(chunk):
+            await context.write(wire.CHUNK_ACK)
+            if meter is not None:
+                meter.skimmed()
+        else:
+            message = wire.parse(data)
+            await stream.answer(message)
+            if meter is not None:
+                meter.answered(wire.phase(message))
 
 
 class Unrecorded(Exception):
@@ -138,6 +155,11 @@ class Stream:
         self._trace: Trace | None = None
         self._dump: Dump | None = None
         self._interception: Interception | None = None
+
+    @property
+    def interception(self) -> str | None:
+        """The interception's id; None before the first message."""
+        return None if self._interception is None else self._interception.id
 
     def skims(self, chunk: bytes) -> bool:
         """Whether a response's chunk tells nothing, and may go: nearly all of a stream, so it has a short way."""
@@ -214,10 +236,9 @@ class Stream:
             durable = await self._safe(step.records, self._shared.start_timeout)
             heard = Recorded(at=self._shared.now(), durable=durable)
             step = self._attempt(interception.receive, heard)
-        if step is not None:
-            self._shown(heard or event, step)
-            if step.records:
-                await self._recorded(interception, step)
+        self._shown(heard or event, step or Step())
+        if step is not None and step.records:
+            await self._recorded(interception, step)
         replies = None if step is None else self._attempt(self._encoded, step)
         return self._despite(message, was_decided=was_decided) if replies is None else replies
 

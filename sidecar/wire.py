@@ -88,6 +88,11 @@ def _chunk_head(total: int) -> bytes | None:
     return None
 
 
+def phase(message: ProcessingRequest) -> str:
+    """What `message` is about, in Envoy's own word: `request_headers`, say."""
+    return message.WhichOneof("request") or "unknown"
+
+
 def is_response(message: ProcessingRequest) -> bool:
     """Whether `message` is about the response: by then the request has had its verdict."""
     return (message.WhichOneof("request") or "").startswith("response")

@@ -79,9 +79,16 @@ def find(method: str, target: str, providers: Mapping[str, Provider]) -> Route |
     return Route(provider=provider, treatment=treatment, path=plain["path"])
 
 
-def _methods(below: str) -> Mapping[str, Treatment] | None:
+def pattern(below: str) -> str | None:
+    """The row of `ROUTES` that `below`, a path below `/<name>/v1/`, is in; None: it is not listed."""
     if below in ROUTES:
-        return ROUTES[below]
+        return below
     segments = below.split("/")
     segments[1::2] = "*" * (len(segments) // 2)
-    return ROUTES.get("/".join(segments))
+    found = "/".join(segments)
+    return found if found in ROUTES else None
+
+
+def _methods(below: str) -> Mapping[str, Treatment] | None:
+    found = pattern(below)
+    return None if found is None else ROUTES[found]

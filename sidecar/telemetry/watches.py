@@ -1,18 +1,25 @@
 """What the journal and the forwarder tell of themselves, as metrics."""
 
+from contextlib import suppress
+from pathlib import Path
+
 from sidecar.telemetry.metrics import Metric, Metrics
 
 
 class Journaling:
-    """A `Watch` (recorder.watch) that counts."""
+    """A `Watch` (recorder.watch) that counts. `database`: the file whose size it tells; None: somebody else does."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, database: Path | None = None) -> None:
         self._metrics = metrics
+        self._database = database
 
     def committed(self, seconds: float) -> None:
         """A batch is durable, so long after the first try."""
         self._metrics.add(Metric.JOURNAL_COMMITS_TOTAL)
         self._metrics.observe(Metric.JOURNAL_COMMIT_SECONDS, seconds)
+        if self._database is not None:
+            with suppress(OSError):
+                self._metrics.set(Metric.JOURNAL_BYTES, self._database.stat().st_size)
 
     def stalled(self) -> None:
         """The file cannot be written."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families as families
 
@@ -22,3 +23,8 @@ def added_up(folder: Path) -> Samples:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))
     return samples(generate_latest(registry).decode())
+
+
+def stored(file: Path) -> Samples:
+    """What a file says, as prometheus_client reads it."""
+    return {key: value for key, value, *_ in MmapedDict.read_all_values_from_file(str(file))}

@@ -10,14 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from prometheus_client.mmap_dict import MmapedDict
 from structlog.testing import capture_logs
 
 from sidecar.settings import Settings
 from sidecar.telemetry import sheets
 from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics, folder
 from tests.e2e.waiting import eventually
-from tests.telemetry.exposed import added_up
+from tests.telemetry.exposed import added_up, stored
 
 SECONDS = (0.0001, 0.0005, 0.03, 0.03, 5.0, 60.0)
 THEIRS = """
@@ -72,10 +71,6 @@ def found(settings: Settings, name: str) -> float | None:
     return added_up(folder(settings)).get(name)
 
 
-def entries(file: Path) -> dict[str, float]:
-    return {key: value for key, value, *_ in MmapedDict.read_all_values_from_file(str(file))}
-
-
 def test_the_files_are_those_that_prometheus_client_would_make(start: Open, settings: Settings, tmp_path: Path) -> None:
     """Its multiprocess mode is the oracle: the same keys and the same values for the same calls."""
     metrics = start()
@@ -90,7 +85,7 @@ def test_the_files_are_those_that_prometheus_client_would_make(start: Open, sett
     subprocess.run([sys.executable, "-c", THEIRS, repr(SECONDS)], env=environment, check=True)
     for kind in ("counter", "gauge_livesum", "histogram"):
         (file,) = theirs.glob(f"{kind}_*.db")
-        assert entries(file).items() <= entries(folder(settings) / f"{kind}_worker-0.db").items()
+        assert stored(file).items() <= stored(folder(settings) / f"{kind}_worker-0.db").items()
     assert added_up(theirs).items() <= added_up(folder(settings)).items()
 
 
@@ -166,23 +161,6 @@ def test_threads_lose_no_count(start: Open, settings: Settings) -> None:
         thread.join()
     metrics.close()
     assert found(settings, "journal_commits_total") == 8000
-
-
-def test_a_process_killed_between_two_writes_leaves_a_sound_file(tmp_path: Path) -> None:
-    """The header, which says how much there is, is written last."""
-    sheet = sheets.Sheet(tmp_path / "gauge_livesum_w.db")
-    sheet.values["a"] = 1.0
-    sheet.open()
-    sheet.values |= {"a": 2.0, "bb": 3.0}
-    content = sheet.content()
-    with (tmp_path / "gauge_livesum_w.db").open("r+b") as file:
-        file.seek(8)
-        file.write(content[8:])
-    assert entries(tmp_path / "gauge_livesum_w.db") == {"a": 2.0}
-    sheet.write(content)
-    sheet.close()
-    assert entries(tmp_path / "gauge_livesum_w.db") == {"a": 2.0, "bb": 3.0}
-    assert sheets.Sheet(tmp_path / "gauge_livesum_w.db").values == {"a": 2.0, "bb": 3.0}
 
 
 @pytest.mark.parametrize("when", ["start", "later"])
