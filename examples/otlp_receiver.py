@@ -24,7 +24,7 @@ PATH = "/v1/traces"
 SCOPE_SPANS = trace_pb2.ResourceSpans.DESCRIPTOR.fields_by_number[2].name
 EMPTY = b""  # an ExportTraceServiceResponse that has nothing to complain about
 
-Value = str | bool | int | float
+Value = str | bool | int | float | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,4 +165,6 @@ def _value(value: AnyValue) -> Value:
             return value.int_value
         case "double_value":
             return value.double_value
+        case "array_value":
+            return tuple(str(_value(item)) for item in value.array_value.values)
     return str(value)

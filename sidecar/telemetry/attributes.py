@@ -1,16 +1,23 @@
-"""From records to the attributes of spans. Of content nothing: no prompt, no tool's input, no thought."""
+"""From records to the attributes of spans, those of a call to a provider aside. Of content nothing."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
-from sidecar.core.records import ErrorType, Failure, Passed, Started, Tokens
-from sidecar.core.text import clamp
+from sidecar.core.records import ErrorType, Failure, Passed, Started
 from sidecar.telemetry import semconv
 
-Value = str | bool | int
+Value = str | bool | int | float | tuple[str, ...]
 Attributes = Mapping[str, Value]
 NONE: Attributes = MappingProxyType({})
 SERVER_ERROR = 500
+
+
+class Server(NamedTuple):
+    """Where a provider is."""
+
+    host: str
+    port: int
 
 
 def common(started: Started) -> Attributes:
@@ -25,36 +32,15 @@ def common(started: Started) -> Attributes:
     }
 
 
-def request(started: Started) -> Attributes:
-    """What the GenAI conventions want to know of the request to the provider."""
-    known: dict[str, Value] = {
-        semconv.OPERATION: "chat",
-        semconv.PROVIDER: started.provider,
-        semconv.API_TYPE: "responses",
-    }
-    if started.model:
-        known[semconv.REQUEST_MODEL] = started.model
-    if started.streaming:
-        known[semconv.REQUEST_STREAM] = True
-    return known
+def client(started: Started) -> Attributes:
+    """On whose behalf: the client, and its session where it names one."""
+    session: Attributes = {semconv.SESSION: started.client_session} if started.client_session else NONE
+    return {semconv.CLIENT: started.client, **session}
 
 
-def usage(tokens: Tokens) -> Attributes:
-    """What the GenAI conventions want to know of the answer, as far as it came with the provider's count."""
-    known: dict[str, Value] = {
-        # The convention's count includes what the cache gave and took; the record's does not.
-        semconv.INPUT_TOKENS: clamp(tokens.input + tokens.cache_read + tokens.cache_write),
-        semconv.OUTPUT_TOKENS: tokens.output,
-        semconv.CACHE_READ_TOKENS: tokens.cache_read,
-        semconv.CACHE_WRITE_TOKENS: tokens.cache_write,
-    }
-    if "output_reasoning" in tokens.extra:
-        known[semconv.REASONING_TOKENS] = tokens.extra["output_reasoning"]
-    if tokens.provider_model:
-        known[semconv.RESPONSE_MODEL] = tokens.provider_model
-    if tokens.service_tier:
-        known[semconv.SERVICE_TIER] = tokens.service_tier
-    return known
+def server(known: Server | None) -> Attributes:
+    """Where the provider is."""
+    return {semconv.SERVER_ADDRESS: known.host, semconv.SERVER_PORT: known.port} if known else NONE
 
 
 def error(failure: Failure | None) -> Attributes:

@@ -15,6 +15,7 @@ def configure(settings: Settings, worker: str) -> Traces:
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 -- time and memory, for those who want traces
 
     from sidecar.telemetry.otlp import Exporter, transport  # noqa: PLC0415 -- likewise
+    from sidecar.telemetry.profiles import view  # noqa: PLC0415 -- likewise
     from sidecar.telemetry.spans import SpanTraces  # noqa: PLC0415 -- likewise
 
     # The SDK would log what clients send as `tracestate`, a line for each.
@@ -24,6 +25,7 @@ def configure(settings: Settings, worker: str) -> Traces:
             semconv.SERVICE_NAME: "aibridge-sidecar",
             semconv.SERVICE_VERSION: version("aibridge-sidecar"),
             semconv.SERVICE_INSTANCE: worker,
+            **settings.telemetry.otel.resource,
         }
     )
-    return SpanTraces(Exporter(transport(settings.telemetry)), resource)
+    return SpanTraces(Exporter(transport(settings.telemetry)), resource, view(settings))

@@ -8,21 +8,36 @@ of installation. The fields' numbers never changed, so what was renamed is found
 from collections.abc import Iterator, Mapping, Sequence
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, TraceState
 
 SCOPE_SPANS = ResourceSpans.DESCRIPTOR.fields_by_number[2].name
+# A collector's gRPC takes messages of 4 MiB unless told otherwise; the resource is beside this.
+MOST = 3_670_016
+_FRAMING = 8  # bytes around a span, at most
 KINDS = {SpanKind.INTERNAL: Span.SPAN_KIND_INTERNAL, SpanKind.CLIENT: Span.SPAN_KIND_CLIENT}
 
 
-def encode(spans: Sequence[ReadableSpan]) -> bytes:
-    """`spans`, all of one resource, as the body of one export."""
+def encode(spans: Sequence[ReadableSpan], most: int = MOST) -> Iterator[bytes]:
+    """`spans`, all of one resource, as the bodies of exports of at most `most` bytes each, or of a single span."""
+    gathered, size = list[Span](), 0
+    for span in map(_span, spans):
+        if gathered and size + span.ByteSize() > most:
+            yield _body(spans[0].resource, gathered)
+            gathered, size = [], 0
+        gathered.append(span)
+        size += span.ByteSize() + _FRAMING
+    yield _body(spans[0].resource, gathered)
+
+
+def _body(resource: Resource, spans: Sequence[Span]) -> bytes:
     request = ExportTraceServiceRequest()
     whole = request.resource_spans.add()
-    whole.resource.attributes.extend(_pairs(spans[0].resource.attributes))
-    getattr(whole, SCOPE_SPANS).add().spans.extend(map(_span, spans))
+    whole.resource.attributes.extend(_pairs(resource.attributes))
+    getattr(whole, SCOPE_SPANS).add().spans.extend(spans)
     return request.SerializeToString()
 
 
@@ -57,5 +72,9 @@ def _value(value: object) -> AnyValue:
             return AnyValue(bool_value=value)
         case int():
             return AnyValue(int_value=value)
+        case float():
+            return AnyValue(double_value=value)
+        case tuple() | list():
+            return AnyValue(array_value=ArrayValue(values=map(_value, value)))
         case _:
             return AnyValue(string_value=str(value))

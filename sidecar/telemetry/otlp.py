@@ -44,8 +44,10 @@ class Exporter(SpanExporter):
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send one batch; blocks, with the default pauses for 27 s at most."""
-        delivered = self._deliver(encode(spans))
+        """Send one batch, in as many messages as it takes; blocks, with the default pauses for 27 s each at most."""
+        delivered = True
+        for body in encode(spans):
+            delivered &= self._deliver(body)
         if not delivered and not self._failing:
             log.warning("telemetry.otlp_endpoint takes no spans; they are dropped until it does")
         elif delivered and self._failing:

@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, get_curren
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from sidecar.core.records import Ended, Forwarded, Passed, Prompt, Record, Started, Thought, Tokens, Tool
+from sidecar.telemetry.profiles import View
 from sidecar.telemetry.traces import NO_TRACE, Trace
 from sidecar.telemetry.tree import Node, Tree, passthrough
 
@@ -26,8 +27,10 @@ W3C = TraceContextTextMapPropagator()
 class SpanTraces:
     """Traces that an exporter carries away, in batches, from a thread of its own."""
 
-    def __init__(self, exporter: SpanExporter, resource: Resource) -> None:
+    def __init__(self, exporter: SpanExporter, resource: Resource, view: View | None = None) -> None:
+        """`view`: what the span of a call to a provider says."""
         self._exporter = exporter
+        self._view = view or View()
         # Envoy has decided whether a trace is sampled; where it has not, everything is.
         self._provider = TracerProvider(sampler=ParentBased(ALWAYS_ON), resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter, QUEUE, BATCH_DELAY, BATCH))
@@ -36,14 +39,14 @@ class SpanTraces:
     def begin(self, traceparent: str | None, tracestate: str | None = None) -> Trace:
         """As `Traces.begin` says."""
         if traceparent is None:
-            return SpanTrace(self._tracer, Context())
+            return SpanTrace(self._tracer, Context(), self._view)
         parent = W3C.extract({"traceparent": traceparent}, Context())
         caller = get_current_span(parent).get_span_context()
         if caller.is_valid and not caller.trace_flags.sampled:
             return NO_TRACE
         if tracestate:
             parent = W3C.extract({"traceparent": traceparent, "tracestate": tracestate}, Context())
-        return SpanTrace(self._tracer, parent)
+        return SpanTrace(self._tracer, parent, self._view)
 
     def close(self, timeout: float) -> None:
         """As `Traces.close` says. What the exporter is busy with when the time is up is given up."""
@@ -60,10 +63,10 @@ class SpanTrace:
 
     __slots__ = ("_parent", "_tracer", "_tree")
 
-    def __init__(self, tracer: Tracer, parent: Context) -> None:
+    def __init__(self, tracer: Tracer, parent: Context, view: View) -> None:
         self._tracer = tracer
         self._parent = parent
-        self._tree = Tree()
+        self._tree = Tree(view)
 
     def observe(self, records: Sequence[Record], committed_at: float | None) -> None:
         """As `Trace.observe` says."""

@@ -8,16 +8,19 @@
     │   └─ RecordTokenUsage and its kin         each from its record to its commit
     └─ RecordInterceptionEnded                  Ended.at … its commit
 
-Content never enters: of a prompt, a tool's input or a thought nothing is kept, not even until the end.
+Content enters only where the view tells it: else of a prompt, a tool's input or a thought nothing is kept, not even
+until the end.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from sidecar.core.records import Ended, Failure, Forwarded, Passed, Prompt, Started, Thought, Tokens, Tool
 from sidecar.telemetry import attributes, semconv
-from sidecar.telemetry.attributes import SERVER_ERROR, Attributes, Value
+from sidecar.telemetry.attributes import SERVER_ERROR, Attributes
+from sidecar.telemetry.calls import CLIENT_TOOLS, Call, Said
+from sidecar.telemetry.profiles import View
 
 Recording = Prompt | Tokens | Tool | Thought
 RECORDINGS: Mapping[type, str] = MappingProxyType(
@@ -48,33 +51,31 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Opening:
-    """What is kept of a `Started`: not its prompt, which may be a mebibyte, for an hour."""
+    """How it began. `started` without its prompt, which may be a mebibyte, for an hour."""
 
-    at: float
-    read_at: float
+    started: Started
     committed_at: float | None
     common: Attributes
-    request: Attributes
 
 
 @dataclass(slots=True)
 class Tree:
     """One interception, growing until its end."""
 
+    _view: View = field(default_factory=View)
     _opening: _Opening | None = None
     _forwarded_at: float | None = None
     _recordings: list[Node] = field(default_factory=list)
     _dropped: int = 0
-    _answer: dict[str, Value] = field(default_factory=dict)
+    _response: str = ""
+    _tokens: Tokens | None = None
+    _asks: bool = False
+    _said: list[Said] = field(default_factory=list)
 
     def start(self, started: Started, committed_at: float | None) -> None:
         """It begins; `committed_at` as in `Trace.observe`."""
         self._opening = _Opening(
-            at=started.at,
-            read_at=started.read_at,
-            committed_at=committed_at,
-            common=attributes.common(started),
-            request=attributes.request(started),
+            started=replace(started, prompt=None), committed_at=committed_at, common=attributes.common(started)
         )
 
     def forward(self, forwarded: Forwarded) -> None:
@@ -85,27 +86,31 @@ class Tree:
         """Something was seen. Beyond `MOST_RECORDINGS` they are only counted."""
         if self._opening is None:
             return
-        if record.msg_id:
-            self._answer[semconv.RESPONSE_ID] = record.msg_id
+        self._response = record.msg_id or self._response
         if isinstance(record, Tokens):
-            self._answer.update(attributes.usage(record))
+            self._tokens = record
+        elif isinstance(record, Tool) and record.kind in CLIENT_TOOLS:
+            self._asks = True
         if len(self._recordings) == MOST_RECORDINGS:
             self._dropped += 1
             return
         self._recordings.append(_commit(RECORDINGS[type(record)], record.at, committed_at, self._opening.common))
+        if self._view.content and not isinstance(record, Tokens):
+            self._said.append(record)
 
     def end(self, ended: Ended, committed_at: float | None) -> Node | None:
         """The whole tree; None without a beginning, or when it has ended before."""
         opening, self._opening = self._opening, None
         if opening is None:
             return None
-        beginning = _commit("Intercept.RecordInterception", opening.read_at, opening.committed_at, opening.common)
+        started = opening.started
+        beginning = _commit("Intercept.RecordInterception", started.read_at, opening.committed_at, opening.common)
         ending = _commit("Intercept.RecordInterceptionEnded", ended.at, committed_at, opening.common)
         return Node(
             name="Intercept",
-            start=opening.at,
-            end=max(opening.at, ending.end),
-            attributes={**opening.common, **attributes.error(ended.failure)},
+            start=started.at,
+            end=max(started.at, ending.end),
+            attributes={**opening.common, **attributes.client(started), **attributes.error(ended.failure)},
             error=_message(ended.failure),
             children=(_creation(opening), beginning, self._request(opening, beginning.end, ended), ending),
         )
@@ -128,10 +133,28 @@ class Tree:
             name="Intercept.ProcessRequest.Upstream",
             start=since,
             end=max(since, ended.at),
-            attributes={**opening.common, **opening.request, **self._answer, **attributes.error(ended.failure)},
+            attributes={
+                **opening.common,
+                **attributes.client(opening.started),
+                **attributes.error(ended.failure),
+                **self._called(opening.started, since, ended),
+            },
             error=_message(ended.failure),
             client=True,
         )
+
+    def _called(self, started: Started, since: float, ended: Ended) -> Attributes:
+        server = self._view.servers.get(started.provider_name)
+        call = Call(
+            started=started,
+            forwarded_at=since,
+            tokens=self._tokens,
+            response=ended.answered.response or self._response,
+            asks=self._asks,
+            ended=ended,
+            said=self._said,
+        )
+        return {**attributes.server(server), **self._view.profile(call)}
 
 
 def passthrough(passed: Passed) -> Node:
@@ -151,8 +174,9 @@ def passthrough(passed: Passed) -> Node:
 
 
 def _creation(opening: _Opening) -> Node:
-    end = max(opening.at, opening.read_at)
-    return Node(name="Intercept.CreateInterceptor", start=opening.at, end=end, attributes=opening.common)
+    at = opening.started.at
+    end = max(at, opening.started.read_at)
+    return Node(name="Intercept.CreateInterceptor", start=at, end=end, attributes=opening.common)
 
 
 def _commit(name: str, at: float, committed_at: float | None, common: Attributes) -> Node:

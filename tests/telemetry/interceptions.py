@@ -1,11 +1,13 @@
 """Records of one interception, for the tests beside; every text that is content says CANARY."""
 
 from sidecar.core.records import (
+    Answered,
     CredentialKind,
     Ended,
     ErrorType,
     Failure,
     Forwarded,
+    Parameters,
     Passed,
     Prompt,
     Started,
@@ -27,7 +29,7 @@ STARTED = Started(
     model="gpt-5",
     streaming=True,
     client="Codex",
-    client_session="CANARY-session",
+    client_session="session-1",
     user_agent="CANARY-agent",
     correlating_tool_call="CANARY-call",
     credential_kind=CredentialKind.BYOK,
@@ -36,6 +38,16 @@ STARTED = Started(
     request_id="CANARY-request-id",
     prompt="CANARY-open-prompt",
     read_at=T + 0.25,
+    parameters=Parameters(
+        reasoning_level="high",
+        previous_response="resp_0",
+        conversation="conv_1",
+        service_tier="flex",
+        output_type="json_schema",
+        max_tokens=500,
+        temperature=0.5,
+        top_p=1.0,
+    ),
 )
 FORWARDED = Forwarded(interception=ID, at=T + 0.75)
 PROMPT = Prompt(interception=ID, at=T + 4, msg_id="resp_1", text="CANARY-prompt")
@@ -62,7 +74,17 @@ TOOL = Tool(
     input='{"path":"CANARY-input"}',
 )
 THOUGHT = Thought(interception=ID, at=T + 4, msg_id="resp_1", source="reasoning_summary", text="CANARY-thought")
-ENDED = Ended(interception=ID, at=T + 4, failure=None, http_status=200, provider_request_id="CANARY-provider-request")
+ANSWERED = Answered(
+    response="resp_1", model="gpt-5-2026-10-01", service_tier="default", status="completed", first_at=T + 1.25
+)
+ENDED = Ended(
+    interception=ID,
+    at=T + 4,
+    failure=None,
+    http_status=200,
+    provider_request_id="CANARY-provider-request",
+    answered=ANSWERED,
+)
 REFUSED = Ended(
     interception=ID,
     at=T + 0.5,
@@ -96,20 +118,34 @@ COMMON = {
     "model": "gpt-5",
     "streaming": True,
 }
+CLIENT = {"client": "Codex", "session.id": "session-1"}
 REQUEST = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
     "openai.api.type": "responses",
     "gen_ai.request.model": "gpt-5",
     "gen_ai.request.stream": True,
+    "gen_ai.conversation.id": "conv_1",
+    "gen_ai.request.previous_response.id": "resp_0",
+    "gen_ai.request.reasoning.level": "high",
+    "gen_ai.request.max_tokens": 500,
+    "gen_ai.request.temperature": 0.5,
+    "gen_ai.request.top_p": 1.0,
+    "gen_ai.output.type": "json",
+    "openai.request.service_tier": "flex",
 }
 ANSWER = {
     "gen_ai.response.id": "resp_1",
+    "gen_ai.response.model": "gpt-5-2026-10-01",
+    "openai.response.service_tier": "default",
+    "gen_ai.response.finish_reasons": ("stop",),
+    "gen_ai.response.time_to_first_chunk": 0.5,
+}
+USAGE = {
     "gen_ai.usage.input_tokens": 142,
     "gen_ai.usage.output_tokens": 30,
     "gen_ai.usage.cache_read.input_tokens": 40,
-    "gen_ai.usage.cache_write.input_tokens": 2,
+    "gen_ai.usage.cache_creation.input_tokens": 2,
     "gen_ai.usage.reasoning.output_tokens": 10,
-    "gen_ai.response.model": "gpt-5-2026-10-01",
-    "openai.response.service_tier": "default",
 }
+CALLS = {"gen_ai.response.finish_reasons": ("tool_calls",)}

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from sidecar.telemetry import attributes
-from tests.telemetry.interceptions import ANSWER, COMMON, LIMITED, PASSED, REQUEST, STARTED, TOKENS
+from sidecar.telemetry.attributes import Server
+from tests.telemetry.interceptions import COMMON, LIMITED, PASSED, STARTED
 
 PASSTHROUGH = {
     "passthrough_url": "/openai-eu/v1/models",
@@ -18,37 +19,17 @@ def test_every_span_says_who_asked_whom_for_which_model() -> None:
     assert attributes.common(STARTED) == COMMON
 
 
-def test_the_request_is_described_by_the_genai_conventions() -> None:
-    assert attributes.request(STARTED) == REQUEST
+def test_a_client_without_a_session_has_none() -> None:
+    assert attributes.client(STARTED) == {"client": "Codex", "session.id": "session-1"}
+    assert attributes.client(replace(STARTED, client_session=None)) == {"client": "Codex"}
 
 
-def test_what_the_request_does_not_say_is_left_out() -> None:
-    """The conventions want `stream` only when true, and no empty model."""
-    assert attributes.request(replace(STARTED, model="", streaming=False)) == {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": "openai",
-        "openai.api.type": "responses",
+def test_a_provider_is_where_its_base_url_says() -> None:
+    assert attributes.server(Server("api.openai.com", 443)) == {
+        "server.address": "api.openai.com",
+        "server.port": 443,
     }
-
-
-def test_input_tokens_include_the_cached_ones() -> None:
-    """The record's `input` excludes them, the convention's count does not."""
-    assert {"gen_ai.response.id": "resp_1", **attributes.usage(TOKENS)} == ANSWER
-
-
-def test_what_the_provider_did_not_count_is_left_out() -> None:
-    assert attributes.usage(replace(TOKENS, extra={}, provider_model=None, service_tier=None)) == {
-        "gen_ai.usage.input_tokens": 142,
-        "gen_ai.usage.output_tokens": 30,
-        "gen_ai.usage.cache_read.input_tokens": 40,
-        "gen_ai.usage.cache_write.input_tokens": 2,
-    }
-
-
-def test_the_sum_of_absurd_counts_still_fits_64_bits() -> None:
-    """A count that OTLP cannot hold would cost the whole batch."""
-    absurd = replace(TOKENS, input=2**63 - 1)
-    assert attributes.usage(absurd)["gen_ai.usage.input_tokens"] == 2**63 - 1
+    assert attributes.server(None) == {}
 
 
 def test_a_failure_gives_its_type() -> None:

@@ -12,6 +12,8 @@ from sidecar.telemetry.configure import configure
 from sidecar.telemetry.traces import NoTraces, Traces
 from tests.telemetry.interceptions import (
     ANSWER,
+    CALLS,
+    CLIENT,
     COMMON,
     ENDED,
     FORWARDED,
@@ -23,6 +25,7 @@ from tests.telemetry.interceptions import (
     THOUGHT,
     TOKENS,
     TOOL,
+    USAGE,
     T,
 )
 
@@ -30,7 +33,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{CALLER}-01"
 TREE = {
-    "Intercept": (CALLER, 0, 4500, "INTERNAL", COMMON),
+    "Intercept": (CALLER, 0, 4500, "INTERNAL", {**COMMON, **CLIENT}),
     "Intercept.CreateInterceptor": ("Intercept", 0, 250, "INTERNAL", COMMON),
     "Intercept.RecordInterception": ("Intercept", 250, 500, "INTERNAL", COMMON),
     "Intercept.ProcessRequest": ("Intercept", 500, 4000, "INTERNAL", COMMON),
@@ -39,7 +42,7 @@ TREE = {
         750,
         4000,
         "CLIENT",
-        {**COMMON, **REQUEST, **ANSWER},
+        {**COMMON, **CLIENT, **REQUEST, **ANSWER, **USAGE, **CALLS},
     ),
     "Intercept.RecordPromptUsage": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),
     "Intercept.RecordTokenUsage": ("Intercept.ProcessRequest", 4000, 4500, "INTERNAL", COMMON),

@@ -2,10 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.core.records import Ended
-from sidecar.telemetry.tree import Node, Tree, passthrough
+from sidecar.core.records import Answered, Ended
+from sidecar.telemetry.attributes import Attributes, Server
+from sidecar.telemetry.profiles import View
+from sidecar.telemetry.tree import Node, Recording, Tree, passthrough
 from tests.telemetry.interceptions import (
     ANSWER,
+    CALLS,
+    CLIENT,
     COMMON,
     ENDED,
     FORWARDED,
@@ -18,6 +22,7 @@ from tests.telemetry.interceptions import (
     THOUGHT,
     TOKENS,
     TOOL,
+    USAGE,
     T,
 )
 
@@ -39,7 +44,7 @@ def test_a_completed_interception_is_one_whole_tree() -> None:
         name="Intercept",
         start=T,
         end=T + 4.5,
-        attributes=COMMON,
+        attributes={**COMMON, **CLIENT},
         children=(
             CREATED,
             RECORDED,
@@ -53,7 +58,7 @@ def test_a_completed_interception_is_one_whole_tree() -> None:
                         name="Intercept.ProcessRequest.Upstream",
                         start=T + 0.75,
                         end=T + 4,
-                        attributes={**COMMON, **REQUEST, **ANSWER},
+                        attributes={**COMMON, **CLIENT, **REQUEST, **ANSWER, **USAGE, **CALLS},
                         client=True,
                     ),
                     recording("RecordPromptUsage"),
@@ -77,7 +82,7 @@ def test_a_refusal_has_no_upstream_and_no_time_that_runs_backwards() -> None:
         name="Intercept",
         start=T,
         end=T + 1,
-        attributes={**COMMON, **failed},
+        attributes={**COMMON, **CLIENT, **failed},
         error=message,
         children=(
             CREATED,
@@ -104,7 +109,7 @@ def test_a_failure_upstream_is_told_at_every_level_above_it() -> None:
         name="Intercept",
         start=T,
         end=T + 2.25,
-        attributes={**COMMON, **failed},
+        attributes={**COMMON, **CLIENT, **failed},
         error=message,
         children=(
             CREATED,
@@ -120,7 +125,7 @@ def test_a_failure_upstream_is_told_at_every_level_above_it() -> None:
                         name="Intercept.ProcessRequest.Upstream",
                         start=T + 0.75,
                         end=T + 2,
-                        attributes={**COMMON, **REQUEST, **failed},
+                        attributes={**COMMON, **CLIENT, **REQUEST, **failed},
                         error=message,
                         client=True,
                     ),
@@ -141,7 +146,7 @@ def test_a_commit_that_was_not_seen_is_an_error_of_its_own_span_alone() -> None:
         name="Intercept",
         start=T,
         end=T + 4,
-        attributes=COMMON,
+        attributes={**COMMON, **CLIENT},
         children=(
             CREATED,
             Node(name="Intercept.RecordInterception", start=T + 0.25, end=T + 0.25, **late),
@@ -184,14 +189,40 @@ def test_more_recordings_than_a_trace_can_show_are_counted() -> None:
     assert request.attributes == {**COMMON, "dropped_records": 3}
 
 
-def test_an_answer_without_an_id_gives_none() -> None:
-    tree = Tree()
+def upstream(*records: Recording, ended: Ended = ENDED, view: View | None = None) -> Attributes:
+    """What the span of the call to the provider says."""
+    tree = Tree(view or View())
     tree.start(STARTED, T + 0.5)
     tree.forward(FORWARDED)
-    tree.record(replace(PROMPT, msg_id=""), T + 4.5)
-    whole = tree.end(ENDED, T + 4.5)
+    for record in records:
+        tree.record(record, T + 4.5)
+    whole = tree.end(ended, T + 4.5)
     assert whole is not None
-    assert whole.children[2].children[0].attributes == {**COMMON, **REQUEST}
+    return whole.children[2].children[0].attributes
+
+
+def test_an_answer_that_says_nothing_of_itself_gives_nothing() -> None:
+    silent = replace(ENDED, answered=Answered())
+    assert upstream(replace(PROMPT, msg_id=""), ended=silent) == {**COMMON, **CLIENT, **REQUEST}
+
+
+def test_who_asked_comes_first() -> None:
+    """Beyond 128 attributes the SDK drops the oldest."""
+    assert list(upstream(TOKENS))[: len(COMMON)] == list(COMMON)
+
+
+def test_of_content_nothing_is_told_unless_it_may_be() -> None:
+    whole = upstream(PROMPT, TOKENS, TOOL, THOUGHT)
+    assert "CANARY" not in str(whole)
+    told = upstream(PROMPT, TOKENS, TOOL, THOUGHT, view=View(content=True))
+    assert {name for name in told if name not in whole} == {"gen_ai.input.messages", "gen_ai.output.messages"}
+    assert "CANARY-prompt" in str(told["gen_ai.input.messages"])
+    assert all(word in str(told["gen_ai.output.messages"]) for word in ("CANARY-input", "CANARY-thought"))
+
+
+def test_a_provider_that_is_known_has_an_address() -> None:
+    told = upstream(view=View(servers={"openai-eu": Server("eu.api.openai.com", 8443)}))
+    assert (told["server.address"], told["server.port"]) == ("eu.api.openai.com", 8443)
 
 
 @pytest.mark.parametrize("ended", [ENDED, REFUSED])
