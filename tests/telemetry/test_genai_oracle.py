@@ -1,4 +1,4 @@
-"""Our span of a call against the one that OpenTelemetry's own library for instrumentations makes of the same exchange."""
+"""Our span of a call against the one that OpenTelemetry's library for instrumentations makes of the same exchange."""
 
 from dataclasses import replace
 
