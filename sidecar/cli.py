@@ -150,6 +150,15 @@ def purge(settings: Settings, *, dry_run: bool, yes: bool, vacuum: bool, **scope
 
 @main.command()
 @_config
+def console(settings: Settings) -> None:
+    """Serve read-only web pages of what was recorded, until SIGTERM or ctrl-C."""
+    from sidecar import console as pages  # noqa: PLC0415 - as the others
+
+    pages.serve(settings)
+
+
+@main.command()
+@_config
 @click.option("--model", required=True, help="The model to ask.")
 @click.option("--provider", default=None, help="The provider's name  [default: the first one]")
 @click.option("--actor", default=None, help="Who asks  [default: identity.default_actor, else the login name]")

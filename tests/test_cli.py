@@ -16,7 +16,7 @@ from tests.e2e.connections import ask
 from tests.e2e.exchanges import ASKED, streamed, whole
 from tests.e2e.scripts import Script
 
-COMMANDS = ("up", "serve", "envoy-config", "report", "export", "purge", "recorder", "probe")
+COMMANDS = ("up", "serve", "envoy-config", "report", "export", "purge", "recorder", "console", "probe")
 MORE = {"probe": ("--model", "m"), "export": ("--format", "jsonl"), "purge": ("--actor", "a")}  # what a command needs
 
 

@@ -80,9 +80,20 @@ def test_every_command_is_named() -> None:
         "export",
         "purge",
         "recorder",
+        "console",
         "probe",
     ]
-    assert set(main.commands) == {"up", "serve", "envoy-config", "report", "export", "purge", "recorder", "probe"}
+    assert set(main.commands) == {
+        "up",
+        "serve",
+        "envoy-config",
+        "report",
+        "export",
+        "purge",
+        "recorder",
+        "console",
+        "probe",
+    }
 
 
 @pytest.mark.parametrize("command", ["envoy-config", "report", "export", "purge", "probe"])
