@@ -15,7 +15,7 @@ from sidecar.console.timeline import TEXT, pretty
 
 STYLE: Final = "/console.css"
 _HERE: Final = Path(__file__).parent
-_CENT: Final = Decimal("0.01")
+_LEAST: Final = Decimal("0.0001")
 
 
 def page(
@@ -53,8 +53,10 @@ def count(value: int) -> str:
 
 
 def dollars(value: Decimal) -> str:
-    """Whole cents; what is less than one, more exactly."""
-    return f"${value:,.2f}" if value >= _CENT or not value else f"${value:.6f}".rstrip("0")
+    """Whole cents; of less than a dollar also parts of them."""
+    if not value or value >= 1:
+        return f"${value:,.2f}"
+    return f"${value:.4f}" if value >= _LEAST else f"< ${_LEAST}"
 
 
 def cost(tokens: Tokens) -> str:
