@@ -152,8 +152,10 @@ def purge(settings: Settings, *, dry_run: bool, yes: bool, vacuum: bool, **scope
 @_config
 def console(settings: Settings) -> None:
     """Serve read-only web pages of what was recorded, until SIGTERM or ctrl-C."""
-    from sidecar import console as pages  # noqa: PLC0415 - as the others
+    from sidecar import console as pages  # noqa: PLC0415 - for one command alone
+    from sidecar import premises  # noqa: PLC0415 - for some commands alone
 
+    premises.close_to_others()
     pages.serve(settings)
 
 

@@ -6,7 +6,7 @@ browser ─▶ protection ─▶ pages ─▶ filters ─▶ store: a question, 
 from sidecar.core.errors import BadSetting, SidecarError
 from sidecar.settings import Settings
 
-_EXTRA = frozenset({"anyio", "jinja2", "starlette", "uvicorn"})
+_EXTRAS = {"anyio": "console", "jinja2": "console", "starlette": "console", "uvicorn": "console", "psycopg": "postgres"}
 
 
 def serve(settings: Settings) -> None:
@@ -19,10 +19,14 @@ def serve(settings: Settings) -> None:
         msg = f"recorder.url = {place!r}: allowed: sqlite:/// or postgresql://; run the console where that service is"
         raise BadSetting(msg)
     try:
+        if settings.recorder.kind == "postgresql":
+            from sidecar.recorder.postgres_connection import conninfo  # noqa: PLC0415 - for one kind of store alone
+
+            conninfo(settings.recorder)
         from sidecar.console.server import serve as run  # noqa: PLC0415 - what it needs need not be there
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
+        if (extra := _EXTRAS.get(error.name or "")) is None:
             raise
-        msg = f"the console needs {error.name}: pip install 'aibridge-sidecar[console]'"
+        msg = f"the console needs {error.name}: pip install 'aibridge-sidecar[{extra}]'"
         raise SidecarError(msg) from None
     run(settings)

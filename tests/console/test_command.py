@@ -14,7 +14,7 @@ from tests.postgres import Postgres
 from tests.stores import sqlite
 
 # As where the extra is not installed: nothing of that name is found.
-WITHOUT = "import sys; sys.modules['jinja2'] = None; from sidecar import cli; cli.main()"
+WITHOUT = "import sys; sys.modules[{!r}] = None; from sidecar import cli; cli.main()"
 
 
 def ended(started: Console) -> int:
@@ -53,13 +53,14 @@ def test_others_than_this_machine_need_a_token(tmp_path: Path) -> None:
     assert "console.token" in started.output
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("module", "extra"), [("jinja2", "console"), ("uvicorn", "console"), ("psycopg", "postgres")])
+def test_without_an_extra_it_says_what_to_install(tmp_path: Path, module: str, extra: str) -> None:
     file = tmp_path / "aibridge.toml"
-    file.write_text(f'recorder.url = "sqlite:///{tmp_path}/records.db"\nruntime_dir = "{tmp_path}/run"\n')
-    command = [sys.executable, "-c", WITHOUT, "console", "--config", str(file)]
+    file.write_text('recorder.url = "postgresql://nobody@127.0.0.1:1/nothing"\n')
+    command = [sys.executable, "-c", WITHOUT.format(module), "console", "--config", str(file)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert run.returncode == 1
-    assert run.stderr == "aibridge-sidecar: the console needs jinja2: pip install 'aibridge-sidecar[console]'\n"
+    assert run.stderr == f"aibridge-sidecar: the console needs {module}: pip install 'aibridge-sidecar[{extra}]'\n"
 
 
 def test_a_journal_that_is_not_there_is_told_on_a_page(tmp_path: Path) -> None:
