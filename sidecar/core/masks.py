@@ -59,11 +59,6 @@ class Masks:
         more._words = tuple(sorted({*self._words, *words}, key=len, reverse=True))
         return more
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words that are masked beside the patterns."""
-        return self._words
-
     def text(self, value: str) -> str:
         """`value` with `MASK` for each match, one pattern after the other; U+FFFD for a lone surrogate.
 

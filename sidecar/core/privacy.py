@@ -95,12 +95,9 @@ class Gate:
                 return _withheld(self._masks.text(text))
         return self._masks.text(_whole_words(text))
 
-    def _json(self, text: str) -> str | None:
-        match self._content:
-            case Content.NONE:
-                return None
-            case Content.USAGE:
-                return json.dumps(_withheld(self._masks.document(text)))
+    def _json(self, text: str) -> str:
+        if self._content is Content.USAGE:
+            return json.dumps(_withheld(self._masks.document(text)))
         return self._masks.document(_whole_words(text))
 
     def _told(self, record: Record) -> dict[str, Any]:

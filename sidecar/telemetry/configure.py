@@ -24,8 +24,8 @@ def configure(settings: Settings, worker: str) -> Traces:
         {
             semconv.SERVICE_NAME: "aibridge-sidecar",
             semconv.SERVICE_VERSION: version("aibridge-sidecar"),
-            semconv.SERVICE_INSTANCE: worker,
             **settings.telemetry.otel.resource,
+            semconv.SERVICE_INSTANCE: worker,
         }
     )
     return SpanTraces(Exporter(transport(settings.telemetry)), resource, view(settings))

@@ -45,9 +45,7 @@ class Exporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send one batch, in as many messages as it takes; blocks, with the default pauses for 27 s each at most."""
-        delivered = True
-        for body in encode(spans):
-            delivered &= self._deliver(body)
+        delivered = all(map(self._deliver, encode(spans)))  # up to the first that is not: the next would not be either
         if not delivered and not self._failing:
             log.warning("telemetry.otlp_endpoint takes no spans; they are dropped until it does")
         elif delivered and self._failing:

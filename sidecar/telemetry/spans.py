@@ -19,6 +19,8 @@ from sidecar.telemetry.tree import Node, Tree, passthrough
 NANOSECONDS = 1_000_000_000
 # Ten spans an interception: a burst of 800 fits, and takes 25 MB at most.
 QUEUE = 8192
+# With content, of which an attribute may have 64 KiB.
+CONTENT_QUEUE = 1024
 BATCH = 512
 BATCH_DELAY = 1000  # milliseconds until a span leaves, at most: one looks for a trace right after the request
 W3C = TraceContextTextMapPropagator()
@@ -33,7 +35,8 @@ class SpanTraces:
         self._view = view or View()
         # Envoy has decided whether a trace is sampled; where it has not, everything is.
         self._provider = TracerProvider(sampler=ParentBased(ALWAYS_ON), resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter, QUEUE, BATCH_DELAY, BATCH))
+        queue = CONTENT_QUEUE if self._view.content else QUEUE
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, queue, BATCH_DELAY, BATCH))
         self._tracer = self._provider.get_tracer("sidecar.telemetry")
 
     def begin(self, traceparent: str | None, tracestate: str | None = None) -> Trace:

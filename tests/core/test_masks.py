@@ -130,3 +130,14 @@ def test_what_re2_does_not_know_is_no_pattern(text: str, capfd: pytest.CaptureFi
 @pytest.mark.parametrize(("text", "told"), [("{}", True), ("1", True), ("{", False), ("", False), ("NaN", False)])
 def test_json_is_what_a_strict_parser_takes(text: str, told: bool) -> None:  # noqa: FBT001 - as parametrized
     assert is_json(text) is told
+
+
+@given(every=st.integers(1, 5))
+def test_a_piece_of_text_is_masked_however_json_spells_it_there(every: int) -> None:
+    """An event of a stream, or a body that was cut."""
+    assert MASKS.spelt(f"data: {{{escaped(SECRET, every)}: ").startswith(f'data: {{"{MASK}"')
+    assert Masks().spelt(SECRET) == SECRET
+
+
+def test_a_piece_of_very_many_escapes_is_masked_whole() -> None:
+    assert MASKS.spelt('"\\n",' * (MOST_ESCAPED + 1)) == MASK
