@@ -19,7 +19,7 @@ FROZEN = Path(__file__).with_name("recorder_v1.txt").read_text().splitlines()
 
 # A change that is made all too easily, and what it makes of the contract.
 INCOMPATIBLE = {
-    "renumbered": ("string client = 7;", "string client = 17;"),
+    "renumbered": ("string client = 7;", "string client = 27;"),
     "two swapped": ("int64 input_tokens = 2;", "int64 input_tokens = 12;"),
     "retyped": ("optional int32 http_status = 4;", "optional int64 http_status = 4;"),
     "removed": ("  string credential_hint = 12;\n", ""),
@@ -41,7 +41,7 @@ INCOMPATIBLE = {
     "package": ("package aibridge.recorder.v1;", "package aibridge.recorder.v2;"),
 }
 COMPATIBLE = {
-    "field": ("  string worker = 15;", "  string worker = 15;\n  string team = 17;"),
+    "field": ("  string worker = 15;", "  string worker = 15;\n  string team = 27;"),
     "optional field": ("  string text = 2;", "  string text = 2;\n  optional string language = 3;"),
     "kind": ("    Ended ended = 9;", "    Ended ended = 9;\n    Usage usage = 10;"),
     "enum value": ("    STATUS_UNFIT = 2;", "    STATUS_UNFIT = 2;\n    STATUS_LATE = 3;"),
