@@ -99,9 +99,9 @@ def test_no_credential_stands_anywhere_in_any_mode(mode: str, request: pytest.Fi
 
 @pytest.mark.parametrize("mode", ["full", "masked", "usage", "none"])
 def test_every_exchange_is_dumped_but_a_passthrough(mode: str, request: pytest.FixtureRequest) -> None:
-    """That of the worker that was killed too, as far as it came."""
+    """That of the worker that was killed too, as far as it came: what its thread had not yet written is gone."""
     found: Searched = request.getfixturevalue(mode)
     kinds = [(name.split("/")[:2], name.partition(".")[2]) for name in found.names]
     assert kinds.count((["_refused", "_refused"], "response.txt")) == 1
-    assert kinds.count((["openai", "aster-2"], "request.txt")) == 5
-    assert kinds.count((["openai", "aster-2"], "response.txt")) == 5
+    assert kinds.count((["openai", "aster-2"], "request.txt")) in {4, 5}
+    assert kinds.count((["openai", "aster-2"], "response.txt")) in {4, 5}
