@@ -1,7 +1,7 @@
 """What is counted and measured: one table, and the null object for when nobody looks.
 
     worker, keeper ── Metrics, in memory ──▶ files in `<runtime_dir>/metrics/` ──▶ the parent adds them up
-                                                              scrapes: for Prometheus ◀──┴──▶ pushes: by OTLP
+                                                                            scrapes: for Prometheus ◀──┘
 
 Nothing here knows Prometheus. What clients and models say gets into a label only through `labels.Labels`.
 """
