@@ -32,7 +32,7 @@ from sidecar.pulse import STALL, Pulse
 from sidecar.telemetry.dumping import Dump, Dumps, NoDumps
 from sidecar.telemetry.meters import Meter, Meters
 from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics
-from sidecar.telemetry.traces import NoTraces, Trace, Traces, trace_id
+from sidecar.telemetry.traces import Trace, Traces, trace_id
 
 log = structlog.get_logger()
 
@@ -290,8 +290,7 @@ class Stream:
             raise UnfitProxy(msg)
         self._duplex = wire.duplex(message)
         told = {key: str(value) for key, value in self._context.invocation_metadata() or ()}
-        if not isinstance(shared.traces, NoTraces):
-            self._trace = shared.traces.begin(told.get("traceparent"), told.get("tracestate"))
+        self._trace = shared.traces.begin(told.get("traceparent"), told.get("tracestate"))
         new_id = shared.new_id()
         self._dump = shared.dumps.begin(new_id)
         traced = trace_id(told.get("traceparent"))

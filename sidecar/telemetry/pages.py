@@ -17,30 +17,34 @@ _SUFFIXES = ("_sum", "_bucket")
 
 
 class Page:
-    """One file. Values are in memory; `draw` and `write` bring what has changed to the file."""
+    """One file. Values are in memory, by slots; `draw` and `write` bring those that have `changed` to the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.values = dict(entries(path.read_bytes())) if path.exists() else {}
+        self._found = dict(entries(path.read_bytes())) if path.exists() else {}
         self._image = bytearray(_HEADER.size)
-        self._places: dict[str, int] = {}  # of values in the image
-        self._changed = set(self.values)
+        self._keys: list[str] = []  # by slots
+        self._places: list[int] = []  # of values in the image, by slots
+        self.values: list[float] = []
+        self.changed: set[int] = set()
         self._is_written = False
 
-    def add(self, key: str, amount: float) -> None:
-        """Have so much more under `key`."""
-        self.values[key] = self.values.get(key, 0.0) + amount
-        self._changed.add(key)
+    @property
+    def found(self) -> Sequence[str]:
+        """The keys that were in the file and have no slot yet."""
+        return tuple(self._found)
 
-    def set(self, key: str, value: float) -> None:
-        """Have `value` under `key`."""
-        self.values[key] = value
-        self._changed.add(key)
+    def begin(self, keys: Sequence[str]) -> int:
+        """The first of as many slots, one after the other. Their values are what the file had, else 0."""
+        first = len(self.values)
+        self._keys += keys
+        self.values += (self._found.pop(key, 0.0) for key in keys)
+        self.changed.update(range(first, len(self.values)))
+        return first
 
     def clear(self) -> None:
-        """Have nothing, before the file is there."""
-        self.values.clear()
-        self._changed.clear()
+        """Forget what was in the file."""
+        self._found.clear()
 
     def open(self) -> None:
         """Have the file there, whole at once: who reads it must not find half of it. May raise OSError."""
@@ -53,15 +57,14 @@ class Page:
 
     def draw(self) -> None:
         """Bring what has changed to the image of the file. Quick, for others wait."""
-        for key in self._changed:
-            if key in self._places:
-                _VALUE.pack_into(self._image, self._places[key], self.values[key], 0.0)
-            else:
-                self._image += _entry(key, self.values[key])
-                self._places[key] = len(self._image) - _VALUE.size
-        if self._changed:
+        for key in self._keys[len(self._places) :]:
+            self._image += _entry(key)
+            self._places.append(len(self._image) - _VALUE.size)
+        for slot in self.changed:
+            _VALUE.pack_into(self._image, self._places[slot], self.values[slot], 0.0)
+        if self.changed:
             _HEADER.pack_into(self._image, 0, len(self._image), 0)
-            self._changed.clear()
+            self.changed.clear()
             self._is_written = False
 
     def write(self) -> None:
@@ -117,10 +120,10 @@ def _key(metric: Metric, suffix: str, labels: dict[str, str]) -> str:
     return json.dumps([family, metric.full_name + suffix, labels, metric.text], sort_keys=True)
 
 
-def _entry(key: str, value: float) -> bytes:
-    """The key's length, the key with blanks up to a multiple of 8, the value."""
+def _entry(key: str) -> bytes:
+    """The key's length, the key with blanks up to a multiple of 8, room for the value."""
     text = key.encode()
-    return _LENGTH.pack(len(text)) + text + b" " * _blanks(text) + _VALUE.pack(value, 0.0)
+    return _LENGTH.pack(len(text)) + text + b" " * _blanks(text) + bytes(_VALUE.size)
 
 
 def _blanks(text: bytes) -> int:

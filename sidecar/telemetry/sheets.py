@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 INTERVAL = 0.5  # seconds between two looks at what has changed
 CLOSING = 0.2  # seconds that the last values may take to reach their files
+Series = tuple[Page, dict[Sequence[str], int]]
 # A gauge is summed over processes that live, and goes with its own (`forget`); what a dead one counted stays.
 _FILES: dict[Kind, str] = {"counter": "counter", "gauge": "gauge_livesum", "histogram": "histogram"}
 
@@ -64,8 +65,9 @@ class Sheets:
         self._lock = Lock()
         self._closing = Event()
         self._labels = bounds.Labels(most)
-        self._keys: dict[tuple[Metric, Sequence[str]], Sequence[str]] = {}
         self._pages = {kind: Page(directory / _name(kind, process)) for kind in _FILES}
+        # Of each metric: where its values are, and the first slot of each series.
+        self._series: dict[Metric, Series] = {metric: (self._pages[metric.kind], {}) for metric in Metric}
         self._pages["gauge"].clear()  # what was true of the predecessor
         self._restore()
         for page in self._pages.values():
@@ -75,55 +77,59 @@ class Sheets:
 
     def add(self, metric: Metric, amount: float = 1.0, labels: Sequence[str] = ()) -> None:
         """As `Metrics.add` says."""
+        page, series = self._series[metric]
         with self._lock:
-            self._pages[metric.kind].add(self._series(metric, labels)[0], amount)
+            slot = series[labels] if labels in series else self._fitted(metric, labels)
+            page.values[slot] += amount
+            page.changed.add(slot)
 
     def set(self, metric: Metric, value: float) -> None:
         """As `Metrics.set` says."""
+        page, series = self._series[metric]
         with self._lock:
-            self._pages[metric.kind].set(self._series(metric, ())[0], value)
+            slot = series[()] if series else self._fitted(metric, ())
+            page.values[slot] = value
+            page.changed.add(slot)
 
     def observe(self, metric: Metric, value: float, labels: Sequence[str] = ()) -> None:
         """As `Metrics.observe` says."""
-        page, bucket = self._pages[metric.kind], 1 + bisect_left(metric.buckets, value)
+        page, series = self._series[metric]
+        bucket = 1 + bisect_left(metric.buckets, value)
         with self._lock:
-            series = self._series(metric, labels)
-            page.add(series[0], value)
-            page.add(series[bucket], 1.0)
+            slot = series[labels] if labels in series else self._fitted(metric, labels)
+            page.values[slot] += value
+            page.values[slot + bucket] += 1.0
+            page.changed |= {slot, slot + bucket}
 
     def pour(self, metric: Metric, counts: Sequence[int], total: float, labels: Sequence[str] = ()) -> None:
         """As `Metrics.pour` says."""
-        page = self._pages[metric.kind]
+        page, series = self._series[metric]
         with self._lock:
-            series = self._series(metric, labels)
-            page.add(series[0], total)
-            for key, count in zip(series[1:], counts, strict=True):
-                if count:
-                    page.add(key, count)
+            first = series[labels] if labels in series else self._fitted(metric, labels)
+            for slot, amount in enumerate((total, *counts), first):
+                if amount:
+                    page.values[slot] += amount
+                    page.changed.add(slot)
 
     def close(self) -> None:
         """Bring the last values to their files; blocks for `CLOSING` at most."""
         self._closing.set()
         self._thread.join(CLOSING)
 
-    def _series(self, metric: Metric, values: Sequence[str]) -> Sequence[str]:
-        """The keys of a series. What others control is as bounded here as in the files."""
-        return self._keys.get((metric, values)) or self._fitted(metric, values)
-
-    def _fitted(self, metric: Metric, values: Sequence[str]) -> Sequence[str]:
+    def _fitted(self, metric: Metric, values: Sequence[str]) -> int:
+        """The first slot of a series. What others control is as bounded here as in the files."""
+        _, series = self._series[metric]
         fit = self._labels.fit(metric, values)
-        if metric.labels and (metric, fit) not in self._keys and not self._labels.has_room(metric):
+        if metric.labels and fit not in series and not self._labels.has_room(metric):
             fit = bounds.without(metric, fit)
-        return self._keys.get((metric, fit)) or self._begun(metric, fit)
+        return series[fit] if fit in series else self._begun(metric, fit)
 
-    def _begun(self, metric: Metric, values: tuple[str, ...]) -> Sequence[str]:
-        """Have a series there at 0."""
+    def _begun(self, metric: Metric, values: Sequence[str]) -> int:
+        """Have a series there, at 0 or at what the predecessor had."""
         self._labels.took(metric)
-        series = self._keys[metric, values] = keys(metric, values)
-        if metric.kind != "gauge":
-            for key in series:
-                self._pages[metric.kind].add(key, 0.0)
-        return series
+        page, series = self._series[metric]
+        slot = series[values] = page.begin(keys(metric, values))
+        return slot
 
     def _restore(self) -> None:
         """Know what the predecessor had, also its labels: what it admitted counts, however often it is replaced.
@@ -131,12 +137,13 @@ class Sheets:
         A counter without labels is there from the start, at 0: a rise from nothing is not seen as a rise.
         """
         for page in self._pages.values():
-            for key in list(page.values):
+            for key in page.found:
                 metric, values = told(key)
-                if metric is not None and (metric, values) not in self._keys:
-                    self._begun(metric, self._labels.fit(metric, values))
+                if metric is not None and (fit := self._labels.fit(metric, values)) not in self._series[metric][1]:
+                    self._begun(metric, fit)
+            page.begin(page.found)  # what another version counted, say
         for metric in Metric:
-            if not metric.labels and metric.kind != "gauge" and (metric, ()) not in self._keys:
+            if not metric.labels and metric.kind != "gauge" and () not in self._series[metric][1]:
                 self._begun(metric, ())
 
     def _run(self) -> None:

@@ -8,12 +8,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from sidecar.core.records import Ended, Forwarded, Passed, Prompt, Record, Started, Thought, Tokens, Tool
 from sidecar.telemetry.profiles import View
-from sidecar.telemetry.traces import NO_TRACE, Trace
+from sidecar.telemetry.traces import Trace, is_unsampled
 from sidecar.telemetry.tree import Node, Tree, passthrough
 
 NANOSECONDS = 1_000_000_000
@@ -39,16 +39,14 @@ class SpanTraces:
         self._provider.add_span_processor(BatchSpanProcessor(exporter, queue, BATCH_DELAY, BATCH))
         self._tracer = self._provider.get_tracer("sidecar.telemetry")
 
-    def begin(self, traceparent: str | None, tracestate: str | None = None) -> Trace:
+    def begin(self, traceparent: str | None, tracestate: str | None = None) -> Trace | None:
         """As `Traces.begin` says."""
         if traceparent is None:
             return SpanTrace(self._tracer, Context(), self._view)
-        parent = W3C.extract({"traceparent": traceparent}, Context())
-        caller = get_current_span(parent).get_span_context()
-        if caller.is_valid and not caller.trace_flags.sampled:
-            return NO_TRACE
-        if tracestate:
-            parent = W3C.extract({"traceparent": traceparent, "tracestate": tracestate}, Context())
+        if is_unsampled(traceparent):
+            return None
+        carrier = {"traceparent": traceparent} | ({"tracestate": tracestate} if tracestate else {})
+        parent = W3C.extract(carrier, Context())
         return SpanTrace(self._tracer, parent, self._view)
 
     def close(self, timeout: float) -> None:

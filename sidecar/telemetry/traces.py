@@ -23,10 +23,10 @@ class Trace(Protocol):
 class Traces(Protocol):
     """Where traces begin."""
 
-    def begin(self, traceparent: str | None, tracestate: str | None = None) -> Trace:
+    def begin(self, traceparent: str | None, tracestate: str | None = None) -> Trace | None:
         """A trace under the caller's span, as the W3C Trace Context headers name it; without a valid one, a new root.
 
-        Never raises, never blocks.
+        None where nobody wants it. Never raises, never blocks.
         """
 
     def close(self, timeout: float) -> None:
@@ -34,6 +34,7 @@ class Traces(Protocol):
 
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-|\Z)")
+_UNSAMPLED = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
 
 
 def trace_id(traceparent: str | None) -> str | None:
@@ -42,16 +43,12 @@ def trace_id(traceparent: str | None) -> str | None:
     return found[1] if found else None
 
 
-class NoTrace:
-    """A trace that nobody wants."""
+def is_unsampled(traceparent: str) -> bool:
+    """Whether the caller says that its trace is not kept (W3C Trace Context, 3.2.2.5), in the version that Envoy has.
 
-    __slots__ = ()
-
-    def observe(self, records: Sequence[Record], committed_at: float | None) -> None:
-        """Nothing."""
-
-
-NO_TRACE = NoTrace()
+    A short way, since most requests may be such; of other versions the SDK knows what to make.
+    """
+    return _UNSAMPLED.fullmatch(traceparent) is not None
 
 
 class NoTraces:
@@ -59,9 +56,8 @@ class NoTraces:
 
     __slots__ = ()
 
-    def begin(self, traceparent: str | None, tracestate: str | None = None) -> NoTrace:  # noqa: ARG002 -- the shape
-        """The trace that nobody wants."""
-        return NO_TRACE
+    def begin(self, traceparent: str | None, tracestate: str | None = None) -> None:
+        """Nobody wants it."""
 
     def close(self, timeout: float) -> None:
         """Nothing to send."""

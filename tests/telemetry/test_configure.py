@@ -162,7 +162,7 @@ def test_who_wants_no_traces_does_not_load_the_sdk() -> None:
 import sys
 from sidecar.settings import Settings
 from sidecar.telemetry.configure import configure
-configure(Settings(), "worker-0").begin(None).observe([], None)
+configure(Settings(), "worker-0").begin(None)
 sys.exit("opentelemetry.sdk" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

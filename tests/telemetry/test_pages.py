@@ -14,9 +14,14 @@ VALUES = {metric: tuple(f'{label} \u00e9"\\' for label in metric.labels) for met
 def opened(path: Path, **values: float) -> Page:
     page = Page(path)
     for key, value in values.items():
-        page.set(key, value)
+        put(page, page.begin([key]), value)
     page.open()
     return page
+
+
+def put(page: Page, slot: int, value: float) -> None:
+    page.values[slot] = value
+    page.changed.add(slot)
 
 
 def test_a_process_killed_between_two_writes_leaves_a_sound_file(tmp_path: Path) -> None:
@@ -24,17 +29,31 @@ def test_a_process_killed_between_two_writes_leaves_a_sound_file(tmp_path: Path)
     path = tmp_path / "gauge_livesum_w.db"
     page = opened(path, a=1.0)
     before = path.read_bytes()
-    page.set("a", 2.0)
-    page.add("bb", 3.0)
+    put(page, 0, 2.0)
+    put(page, page.begin(["bb"]), 3.0)
     page.draw()
     page.write()
     path.write_bytes(before[:8] + path.read_bytes()[8:])
     assert stored(path) == {"a": 2.0}
-    page.add("a", 1.0)
+    put(page, 0, 3.0)
     page.draw()
     page.write()
     page.close()
-    assert stored(path) == dict(entries(path.read_bytes())) == Page(path).values == {"a": 3.0, "bb": 3.0}
+    assert stored(path) == dict(entries(path.read_bytes())) == {"a": 3.0, "bb": 3.0}
+
+
+def test_a_successor_goes_on_from_what_there_was(tmp_path: Path) -> None:
+    path = tmp_path / "counter_w.db"
+    opened(path, a=1.0, bb=2.0).close()
+    page = Page(path)
+    assert page.found == ("a", "bb")
+    first = page.begin(["bb", "c"])
+    assert page.values[first:] == [2.0, 0.0]
+    assert page.found == ("a",)
+    page.clear()
+    page.open()
+    page.close()
+    assert stored(path) == {"bb": 2.0, "c": 0.0}
 
 
 def test_what_has_not_changed_is_not_written(tmp_path: Path) -> None:
@@ -52,7 +71,7 @@ def test_what_a_full_disk_did_not_take_is_written_the_next_time(
 ) -> None:
     path = tmp_path / "counter_w.db"
     page = opened(path, a=1.0)
-    page.set("a", 2.0)
+    put(page, 0, 2.0)
     page.draw()
     with monkeypatch.context() as patched:
         patched.setattr("sidecar.telemetry.pages.os.pwrite", lambda *_: 0)

@@ -46,7 +46,8 @@ def play(groups: Groups, traceparent: str | None = None, tracestate: str | None 
     traces = SpanTraces(exporter, Resource({}))
     trace = traces.begin(traceparent, tracestate)
     for records, committed_at in groups:
-        trace.observe(records, committed_at)
+        if trace is not None:
+            trace.observe(records, committed_at)
     traces.close(10)
     return exporter.get_finished_spans()
 
@@ -146,6 +147,7 @@ def test_the_callers_tracestate_is_kept() -> None:
 def test_what_the_caller_does_not_sample_is_not_traced() -> None:
     """Envoy decides, for all spans of a trace alike."""
     assert play(WHOLE, f"00-{TRACE}-{CALLER}-00") == ()
+    assert play(WHOLE, f"01-{TRACE}-{CALLER}-00-more") == ()
 
 
 @pytest.mark.parametrize(
