@@ -34,10 +34,11 @@ x-forwarded-user: alice@example.com
 """
 
 
-def request(*, stream: bool, sampled: bool | None = None) -> bytes:
-    """One request of about 1 KiB of body, as it goes over an HTTP/1.1 connection.
+def request(*, stream: bool, sampled: bool | None = None, size: int = 1024) -> bytes:
+    """One request of about `size` bytes of body, at least 1 KiB, as it goes over an HTTP/1.1 connection.
 
-    `sampled`: whether the trace that it belongs to is; None: it says nothing of a trace.
+    `sampled`: whether the trace that it belongs to is; None: it says nothing of a trace. What is longer has a longer
+    history, as an agent's request has.
     """
     asked: Object = {
         "model": "gpt-5-mini",
@@ -46,7 +47,9 @@ def request(*, stream: bool, sampled: bool | None = None) -> bytes:
         "metadata": {"ticket": "OPS-1234"},
         "stream": stream,
     }
-    body = json.dumps(asked).encode()
+    said = {"role": "assistant", "content": [{"type": "output_text", "text": _WORDS * 10}]}
+    history = [said] * ((size - len(json.dumps(asked))) // (len(json.dumps(said)) + 2))
+    body = json.dumps({**asked, "input": [*history, *asked["input"]]}).encode()
     trace = "" if sampled is None else f"traceparent: {_TRACE}-{sampled:02x}\n"
     head = f"POST {PATH} HTTP/1.1\n{_HEADERS}{trace}content-length: {len(body)}\n\n"
     return head.replace("\n", "\r\n").encode() + body

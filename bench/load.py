@@ -1,8 +1,10 @@
 """The clients, a process of their own: so many keep-alive connections, each asking again when it has its answer.
 
-    python -m bench.load HOST:PORT json|sse CONNECTIONS REQUESTS EVENTS [sampled|unsampled]
+    python -m bench.load HOST:PORT json|sse CONNECTIONS REQUESTS EVENTS [sampled|unsampled] [size=BYTES] [leave=PERCENT]
 
-It prints what came of it as JSON: `errors` (answers other than the provider's very bytes) and `seconds`.
+`size`: of a request's body, about. `leave`: of the clients of a stream as many leave amid it; these are no errors.
+It prints what came of it as JSON: `errors` (answers other than the provider's very bytes), `seconds`, and `latency`,
+from a request's first byte to its answer's last.
 """
 
 import asyncio
@@ -10,8 +12,8 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import repeat
 
 import click
 import uvloop
@@ -26,42 +28,84 @@ _END = b"0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """How long it took, in milliseconds: so many percent were faster."""
+
+    p50: float
+    p99: float
+    p999: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of one load."""
 
     errors: int
     seconds: float
+    latency: Latency
 
 
-async def load(  # noqa: PLR0913 - what a load is
-    address: str, kind: str, *, connections: int, requests: int, count: int, sampled: bool | None = None
-) -> Outcome:
-    """Put `requests` requests on `connections` connections to `address`, in all; `count`: events of a stream.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is asked of `address`: `requests` in all, on so many connections at once.
 
-    `sampled`: as for `request`.
+    `events`: of a stream. `sampled`, `size`: as for `request`. `leave`: percent of a stream's clients that leave amid.
     """
-    is_stream = kind == "sse"
-    asked = request(stream=is_stream, sampled=sampled)
-    expected = b"".join(pieces(count)) if is_stream else document()
-    todo = repeat(None, requests)
+
+    address: str
+    kind: str
+    connections: int
+    requests: int
+    events: int
+    sampled: bool | None = None
+    size: int = 1024
+    leave: int = 0
+
+
+async def load(what: Load) -> Outcome:
+    """Put a load on a bridge, or on whatever answers as the provider does."""
+    is_stream = what.kind == "sse"
+    asked = request(stream=is_stream, sampled=what.sampled, size=what.size)
+    expected = b"".join(pieces(what.events)) if is_stream else document()
+    todo = iter(range(what.requests))
     stagger = _STAGGER if is_stream else 0.0
     began = time.perf_counter()
-    clients = (_client(address, asked, expected, todo, number * stagger) for number in range(connections))
-    errors = sum(await asyncio.gather(*clients))
-    return Outcome(errors=errors, seconds=time.perf_counter() - began)
+    clients = (_client(what, asked, expected, todo, number * stagger) for number in range(what.connections))
+    found = await asyncio.gather(*clients)
+    seconds = time.perf_counter() - began
+    took = sorted(one for _, several in found for one in several)
+    return Outcome(errors=sum(errors for errors, _ in found), seconds=seconds, latency=_latency(took))
 
 
-async def _client(address: str, asked: bytes, expected: bytes, todo: "repeat[None]", delay: float) -> int:
-    """How many of the answers on one connection were not as expected."""
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=_LIMIT)
+async def _client(
+    what: Load, asked: bytes, expected: bytes, todo: Iterator[int], delay: float
+) -> tuple[int, list[float]]:
+    """How many of the answers on one connection were not as expected, and how many seconds each took."""
     await asyncio.sleep(delay)
-    errors = 0
-    for _ in todo:
+    errors, took = 0, list[float]()
+    reader, writer = await _connected(what.address)
+    for number in todo:
+        began = time.perf_counter()
         writer.write(asked)
+        if number % 100 < what.leave:
+            await reader.readexactly(len(expected) // 2)
+            writer.transport.abort()
+            reader, writer = await _connected(what.address)
+            continue
         errors += await _answer(reader) != expected
+        took.append(time.perf_counter() - began)
     writer.close()
-    return errors
+    return errors, took
+
+
+async def _connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host, int(port), limit=_LIMIT)
+
+
+def _latency(took: Sequence[float]) -> Latency:
+    p50, p99, p999 = (1000 * took[int(len(took) * part)] if took else 0.0 for part in (0.5, 0.99, 0.999))
+    return Latency(p50=p50, p99=p99, p999=p999)
 
 
 async def _answer(reader: asyncio.StreamReader) -> bytes:
@@ -84,11 +128,19 @@ def _joined(chunked: bytes) -> bytes:
 
 def main() -> None:
     """Do what the arguments say."""
-    address, kind, *numbers = sys.argv[1:]
-    connections, requests, count = map(int, numbers[:3])
-    sampled = {"sampled": True, "unsampled": False}.get(numbers[3]) if numbers[3:] else None
-    outcome = uvloop.run(load(address, kind, connections=connections, requests=requests, count=count, sampled=sampled))
-    click.echo(json.dumps(asdict(outcome)))
+    address, kind, *numbers = sys.argv[1:5]
+    connections, requests, events, *how = (*numbers, *sys.argv[5:])
+    told = dict(word.split("=") for word in how if "=" in word)
+    what = Load(
+        address=address,
+        kind=kind,
+        connections=int(connections),
+        requests=int(requests),
+        events=int(events),
+        sampled=True if "sampled" in how else False if "unsampled" in how else None,
+        **{name: int(value) for name, value in told.items()},
+    )
+    click.echo(json.dumps(asdict(uvloop.run(load(what)))))
 
 
 if __name__ == "__main__":

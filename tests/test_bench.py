@@ -5,17 +5,22 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.exchanges import answers, document, pieces, request
-from bench.load import Outcome, load
+from bench.load import Load, load
 from examples.answers import Answer, Seen
 from examples.provider import Provider
 
 ROOT = Path(__file__).parent.parent
 FEW = ("--rounds", "1", "--requests", "16", "--events", "10", "--pace", "0.001", "--delay", "0.001")
+
+
+def few(provider: Provider, kind: str) -> Load:
+    return Load(address=provider.url.removeprefix("http://"), kind=kind, connections=2, requests=5, events=10)
 
 
 @pytest.mark.parametrize("count", [10, 11, 300])
@@ -29,6 +34,8 @@ def test_a_stream_has_as_many_events_as_were_asked_for(count: int) -> None:
 def test_the_sizes_are_the_usual_ones() -> None:
     """What a message costs depends on its size: 1 KiB up, 2 KiB down, 250 bytes an event."""
     assert 1000 < len(request(stream=False).partition(b"\r\n\r\n")[2]) < 1200
+    for size in (102_400, 2_097_152):
+        assert 0.98 * size < len(request(stream=False, size=size).partition(b"\r\n\r\n")[2]) <= size
     assert 1800 < len(document()) < 2200
     assert 200 < len(pieces(300)[100]) < 300
 
@@ -36,8 +43,16 @@ def test_the_sizes_are_the_usual_ones() -> None:
 @pytest.mark.parametrize("kind", ["json", "sse"])
 async def test_an_answer_of_the_providers_is_no_error(kind: str) -> None:
     async with Provider(answers(10, 0.0, 0.0), keep=False) as provider:
-        outcome = await load(provider.url.removeprefix("http://"), kind, connections=2, requests=5, count=10)
-    assert outcome == Outcome(errors=0, seconds=outcome.seconds)
+        outcome = await load(few(provider, kind))
+    assert outcome.errors == 0
+    assert 0 < outcome.latency.p50 <= outcome.latency.p99 <= outcome.latency.p999 <= 1000 * outcome.seconds
+
+
+async def test_who_leaves_amid_a_stream_is_no_error() -> None:
+    """And no answer that is measured."""
+    async with Provider(answers(10, 0.001, 0.0), keep=False) as provider:
+        outcome = await load(replace(few(provider, "sse"), leave=100))
+    assert (outcome.errors, outcome.latency.p50) == (0, 0)
 
 
 async def test_any_other_answer_is_an_error() -> None:
@@ -48,7 +63,7 @@ async def test_any_other_answer_is_an_error() -> None:
         return Answer(status=500, body=document())
 
     async with Provider(answer, keep=False) as provider:
-        outcome = await load(provider.url.removeprefix("http://"), "json", connections=2, requests=5, count=10)
+        outcome = await load(few(provider, "json"))
     assert outcome.errors == 5
 
 
