@@ -1,10 +1,11 @@
-"""A small OTLP trace receiver, over gRPC and over HTTP: what a collector would have got, to look at.
+"""A small OTLP receiver, over gRPC and over HTTP: what a collector would have got, to look at. Of metrics the bytes.
 
 with Receiver() as receiver:
     ...                          # send spans to receiver.endpoint (gRPC) or receiver.http_endpoint
     print(tree(receiver.spans))
 """
 
+import gzip
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
-PATH = "/v1/traces"
+TRACES = "opentelemetry.proto.collector.trace.v1.TraceService"
+METRICS = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 # xds-protos and opentelemetry-proto write the same files, with different names for this field.
 SCOPE_SPANS = trace_pb2.ResourceSpans.DESCRIPTOR.fields_by_number[2].name
-EMPTY = b""  # an ExportTraceServiceResponse that has nothing to complain about
+EMPTY = b""  # a response that has nothing to complain about
 
 Value = str | bool | int | float | tuple[str, ...]
 
@@ -48,10 +49,12 @@ class Receiver:
 
     def __init__(self) -> None:
         self.spans: tuple[Span, ...] = ()
-        self.payloads: tuple[bytes, ...] = ()
+        self.payloads: tuple[bytes, ...] = ()  # of traces
+        self.metrics: tuple[bytes, ...] = ()
+        self.headers: tuple[Mapping[str, str], ...] = ()  # of metrics
         self._arrival = Condition()
         self._grpc = grpc.server(ThreadPoolExecutor(max_workers=2))
-        self._grpc.add_generic_rpc_handlers((self._service(),))
+        self._grpc.add_generic_rpc_handlers((_service(TRACES, self._take), _service(METRICS, self._measure)))
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.endpoint = f"http://127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
         self.http_endpoint = f"http://127.0.0.1:{self._http.server_port}"
@@ -73,7 +76,7 @@ class Receiver:
         self._http.server_close()
         self._grpc.stop(grace=None).wait()
 
-    def _take(self, payload: bytes) -> bytes:
+    def _take(self, payload: bytes, _: Mapping[str, str]) -> bytes:
         arrived = tuple(decode(payload))
         with self._arrival:
             self.payloads += (payload,)
@@ -81,30 +84,41 @@ class Receiver:
             self._arrival.notify_all()
         return EMPTY
 
-    def _service(self) -> grpc.GenericRpcHandler:
-        # Without a deserialiser the bytes arrive as they were sent: the same ones as over HTTP.
-        export: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-            lambda payload, _: self._take(payload)
-        )
-        return grpc.method_handlers_generic_handler(SERVICE, {"Export": export})
+    def _measure(self, payload: bytes, headers: Mapping[str, str]) -> bytes:
+        with self._arrival:
+            self.metrics += (payload,)
+            self.headers += (headers,)
+            self._arrival.notify_all()
+        return EMPTY
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        take = self._take
+        takes = {"/v1/traces": self._take, "/v1/metrics": self._measure}
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                self.send_response(200 if self.path == PATH else 404)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                take = takes.get(self.path)
+                if take:
+                    take(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body, headers)
+                self.send_response(200 if take else 404)
                 self.send_header("content-type", "application/x-protobuf")
                 self.send_header("content-length", "0")
-                if self.path == PATH:
-                    take(body)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
                 """Nothing: the spans are what is to be seen."""
 
         return Handler
+
+
+def _service(name: str, take: Callable[[bytes, Mapping[str, str]], bytes]) -> grpc.GenericRpcHandler:
+    def export(payload: bytes, context: grpc.ServicerContext) -> bytes:
+        return take(payload, {key: str(value) for key, value in context.invocation_metadata()})
+
+    # Without a deserialiser the bytes arrive as they were sent: the same ones as over HTTP.
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(export)
+    return grpc.method_handlers_generic_handler(name, {"Export": handler})
 
 
 def tree(spans: Sequence[Span]) -> str:

@@ -21,7 +21,12 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeeperAssignment:
-    """What the parent wants of a journal's keeper. `ready`: as in `Assignment`."""
+    """What the parent wants of a journal's keeper. `ready`: as in `Assignment`.
+
+    `bridge` is who the parent is, `since` when it began (seconds since the epoch): for those whom metrics are sent to.
+    """
 
     settings: Settings
     ready: int
+    bridge: str
+    since: float

@@ -220,22 +220,35 @@ class Worker(Servant):
         return Assignment(settings=self._settings, socket=socket, worker=self._worker, ready=ready)
 
     @override
+    async def stop(self, until: float = math.inf) -> None:
+        await super().stop(until)
+        self._forget()
+
+    @override
     async def _ended(self) -> None:
         await super()._ended()
-        sheets.forget(self._settings, self._settings.socket(self._index).stem)
+        self._forget()
         await self._end_lost(self._worker)
+
+    def _forget(self) -> None:
+        sheets.forget(self._settings, self._settings.socket(self._index).stem)
 
 
 class Keeper(Servant):
-    """The journal's keeper: it forwards what is there, and deletes what is too old."""
+    """The journal's keeper: it forwards what is there, deletes what is too old, and sends metrics to a collector."""
 
-    def __init__(self, settings: Settings, *, locks: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, settings: Settings, *, bridge: str = "", since: float = 0.0, locks: tuple[int, ...] = ()
+    ) -> None:
+        """`bridge`, `since`: as `KeeperAssignment` says."""
         super().__init__("keeper", "sidecar.keeper", locks)
         self._settings = settings.without_provider_keys()
+        self._bridge = bridge
+        self._since = since
 
     @override
     def _assignment(self, ready: int) -> KeeperAssignment:
-        return KeeperAssignment(settings=self._settings, ready=ready)
+        return KeeperAssignment(settings=self._settings, ready=ready, bridge=self._bridge, since=self._since)
 
     @override
     async def _ended(self) -> None:

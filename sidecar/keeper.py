@@ -3,6 +3,7 @@
 python -m sidecar.keeper     with a `KeeperAssignment` on standard input, which is open for as long as the parent lives
 
     main thread: beats, hears the order to stop     forwarder: journal ─▶ store     retention: deletes what is too old
+    pushes: metrics ─▶ collector
 """
 
 import os
@@ -23,7 +24,7 @@ from sidecar.assignment import BEAT, TIME, KeeperAssignment
 from sidecar.recorder.batches import Store
 from sidecar.recorder.forwarder import Bounds, Forwarder
 from sidecar.settings import Settings
-from sidecar.telemetry import sheets
+from sidecar.telemetry import pushes, sheets
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.watches import Forwarding
 
@@ -49,16 +50,18 @@ def main() -> None:
     threads = [threading.Thread(target=one, daemon=True) for one in work(assignment.settings, metrics, stop)]
     for thread in threads:
         thread.start()
-    until = _until_told(assignment.ready, told, threads)
+    pushing = pushes.begun(assignment.settings, assignment.bridge, assignment.since, metrics)
+    until = _until_told(assignment.ready, told, threads, _LAST + pushing.last)
     if not told:
         log.error("what moves the records on has ended, and with it this process: its successor goes on")
         logs.drain()
         os._exit(1)
     stop.set()
     for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+        thread.join(max(0.0, until - pushing.last - time.monotonic()))
     metrics.close()
-    if any(thread.is_alive() for thread in threads):
+    pushed = pushing.close(max(0.0, min(pushing.last, until - time.monotonic())))
+    if not pushed or any(thread.is_alive() for thread in threads):
         logs.drain()
         os._exit(0)  # what hangs at a store is done again by the next; nothing is lost by leaving it
 
@@ -97,10 +100,10 @@ def _store(settings: Settings) -> Store:
     return PostgresStore(settings.recorder)
 
 
-def _until_told(ready: int, told: list[int], threads: Sequence[threading.Thread]) -> float:
+def _until_told(ready: int, told: list[int], threads: Sequence[threading.Thread], most: float) -> float:
     """Say that it lives until told to stop, or the parent is gone, or one of the threads; `told` tells which.
 
-    Return until when the end may take (monotonic time).
+    Return until when the end may take (monotonic time): `most` seconds, unless fewer are left.
     """
     os.set_blocking(ready, False)
     seconds = TIME
@@ -111,7 +114,7 @@ def _until_told(ready: int, told: list[int], threads: Sequence[threading.Thread]
             said = os.read(sys.stdin.fileno(), 64)
             seconds = float(said or TIME)
             told.append(signal.SIGTERM)
-    return time.monotonic() + max(0.0, min(_LAST, seconds - _WAY_OUT))
+    return time.monotonic() + max(0.0, min(most, seconds - _WAY_OUT))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def test_demo_shows_what_the_client_saw_and_what_is_recorded() -> None:
         '  3   tool call    Will it rain in Oslo?       200      weather({"city": "Oslo", "days": 7})',
         "  4   background   Think about it overnight.   501      background requests are currently not supported by AI",
         "✓ the provider got the first three, byte for byte as they were sent",
-        "✓ SIGTERM: exit status 0, all 3 processes gone",
+        "✓ SIGTERM: exit status 0, all 4 processes gone",
     ):
         assert line in done.stdout
     assert told(done.stdout, "What is recorded: interceptions") == [

@@ -10,19 +10,26 @@ import threading
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from examples.otlp_receiver import Receiver
 from sidecar.children import Keeper
 from sidecar.keeper import work
 from sidecar.recorder.migration import migrate
-from sidecar.settings import Settings
-from sidecar.telemetry.metrics import NoMetrics
+from sidecar.settings import Settings, Telemetry
+from sidecar.settings.otel import Otel, Way
+from sidecar.telemetry import sheets
+from sidecar.telemetry.metrics import Metric, NoMetrics
 from tests.e2e.processes import children, is_running
 from tests.e2e.waiting import PATIENCE, eventually
 from tests.postgres import Postgres, execute
 from tests.recorder.journal_samples import ended, select, started, whole
 from tests.recorder.test_backlog import keep
+from tests.telemetry.collectors import hanging
+from tests.telemetry.pushed import decode
 
 STORED = "SELECT id FROM interceptions ORDER BY id"
+SINCE = 1_800_000_000.5
 ONE, TWO = "019ab3c4-0000-7000-8000-000000000001", "019ab3c4-0000-7000-8000-000000000002"
 
 
@@ -140,6 +147,65 @@ async def test_whoever_can_no_longer_forward_is_replaced(settings: Settings, mon
     await asyncio.to_thread(eventually, lambda: set(children(os.getpid())) - before - {first}, "its successor")
     await keeper.stop()
     await asyncio.wait_for(keeping, PATIENCE)
+
+
+async def test_it_pushes_metrics_and_its_successor_goes_on(tmp_path: Path) -> None:
+    """One start for both: a collector sees no reset, and nothing that goes down. In the end it says what came last."""
+    with Receiver() as receiver:
+        telemetry = Telemetry(otlp_endpoint=receiver.endpoint, metrics="").told(Otel(interval=0.1))
+        settings = Settings(runtime_dir=tmp_path / "run", telemetry=telemetry)
+        settings.runtime_dir.mkdir(mode=0o700)
+        keeper = Keeper(settings, bridge="host:1:ab", since=SINCE)
+        before = set(children(os.getpid()))
+        await keeper.start()
+        keeping = asyncio.create_task(keeper.keep())
+        [first] = set(children(os.getpid())) - before
+        counted(settings, 3)
+        await asyncio.to_thread(eventually, lambda: 3 in stalls(receiver), "a push")
+        os.kill(first, signal.SIGKILL)
+        await asyncio.to_thread(eventually, lambda: not is_running(first), "its end")
+        had = len(receiver.metrics)
+        counted(settings, 4)
+        await asyncio.to_thread(eventually, lambda: len(receiver.metrics) > had, "a push of its successor's")
+        counted(settings, 5)
+        await keeper.stop()
+        await asyncio.wait_for(keeping, PATIENCE)
+        seen = stalls(receiver)
+    assert seen == sorted(seen)
+    assert seen[-1] == 12
+    points = [point for payload in receiver.metrics for point in decode(payload)]
+    assert {point.since for point in points if point.kind != "gauge"} == {int(SINCE * 1e9)}
+    assert {point.sender["service.instance.id"] for point in points} == {"host:1:ab"}
+
+
+def counted(settings: Settings, stalls: int) -> None:
+    """So many more, by a worker that has ended."""
+    metrics = sheets.opened(settings, "worker-0")
+    metrics.add(Metric.JOURNAL_STALLS_TOTAL, stalls)
+    metrics.close()
+
+
+def stalls(receiver: Receiver) -> list[float]:
+    """What each push said of them."""
+    points = (point for payload in receiver.metrics for point in decode(payload))
+    return [point.values[0] for point in points if point.name == Metric.JOURNAL_STALLS_TOTAL.otlp_name]
+
+
+async def test_a_collector_that_hangs_does_not_keep_it(tmp_path: Path) -> None:
+    with hanging() as nowhere:
+        telemetry = Telemetry(otlp_endpoint=nowhere, otlp_protocol="http", metrics="").told(
+            Otel(interval=0.1, metrics=Way(timeout=600.0))
+        )
+        settings = Settings(runtime_dir=tmp_path / "run", telemetry=telemetry)
+        settings.runtime_dir.mkdir(mode=0o700)
+        keeper = Keeper(settings)
+        before = set(children(os.getpid()))
+        await keeper.start()
+        [pid] = set(children(os.getpid())) - before
+        with capture_logs() as logged:
+            await asyncio.wait_for(keeper.stop(), PATIENCE)
+        assert not is_running(pid)
+    assert logged == []  # nobody had to kill it
 
 
 @pytest.mark.parametrize(

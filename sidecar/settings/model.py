@@ -237,8 +237,8 @@ class Settings(Section):
 
     @property
     def needs_keeper(self) -> bool:
-        """Whether somebody must look after the journal: forward what it holds, or delete what is too old."""
-        return self.is_forwarded or self.recorder.retention_days > 0
+        """Whether there is something to forward, or to delete when it is too old, or a collector to send metrics to."""
+        return self.is_forwarded or self.recorder.retention_days > 0 or self.telemetry.pushes_metrics
 
     def without_store_credentials(self) -> Self:
         """The same, for those who have no business with the records' store, nor with who looks into it."""

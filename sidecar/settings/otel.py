@@ -12,7 +12,7 @@ Signal: TypeAlias = Literal["traces", "metrics"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How a collector is spoken to about one signal. `timeout`: seconds for each attempt.
+    """How a collector is spoken to about one signal. `timeout`: seconds for each attempt; `gzip`: whether it packs.
 
     `ca_file` None: the authorities that the system trusts.
     """
@@ -22,15 +22,21 @@ class Way:
     cert_file: Path | None = None
     key_file: Path | None = None
     timeout: float = 5.0
+    gzip: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Otel:
-    """What the variables say. `resource`: attributes of whoever sends."""
+    """What the variables say. `resource`: attributes of whoever sends; `interval`: seconds between pushes of metrics.
+
+    `pushes`: whether there are any.
+    """
 
     traces: Way = Way()
     metrics: Way = Way()
     resource: Mapping[str, str] = field(default_factory=dict)
+    interval: float = 60.0
+    pushes: bool = True
 
     def way(self, signal: Signal) -> Way:
         """The one for `signal`."""

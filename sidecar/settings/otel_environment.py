@@ -1,6 +1,6 @@
 """What the standard `OTEL_*` variables say of the way to a collector (OpenTelemetry: "OTLP Exporter Configuration").
 
-Not of whether, nor where to: `telemetry.otlp_endpoint` alone turns traces on.
+Not of where to: that is `telemetry.otlp_endpoint` alone, and nothing is sent without it.
 """
 
 import re
@@ -23,9 +23,13 @@ T = TypeVar("T")
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 _RESOURCE = "OTEL_RESOURCE_ATTRIBUTES"
 _SERVICE = "OTEL_SERVICE_NAME"
+_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
+_EXPORTERS = "OTEL_METRICS_EXPORTER"
 # What can be a name in gRPC's metadata as well; a name in `-bin` would announce bytes.
 _HEADER = re.compile(r"(?!grpc-)[a-z0-9_.-]+(?<!-bin)")
 _MOST_SECONDS = 60.0
+_INTERVALS = (0.1, 3600.0)  # seconds
+_COMPRESSIONS = {"none": False, "gzip": True}
 _PAIRS = "name=value,name=value, the values percent-encoded"
 
 
@@ -34,7 +38,13 @@ def standard(environment: Mapping[str, str]) -> Otel:
     resource = _checked(environment, _RESOURCE, _pairs, _PAIRS) or {}
     if service := environment.get(_SERVICE, "").strip():
         resource["service.name"] = service
-    return Otel(traces=_way(environment, "TRACES_"), metrics=_way(environment, "METRICS_"), resource=resource)
+    return Otel(
+        traces=_way(environment, "TRACES_"),
+        metrics=_way(environment, "METRICS_"),
+        resource=resource,
+        interval=_checked(environment, _INTERVAL, _interval, "milliseconds, 100 to 3600000") or Otel().interval,
+        pushes="otlp" in map(str.strip, (environment.get(_EXPORTERS) or "otlp").split(",")),
+    )
 
 
 def _way(environment: Mapping[str, str], signal: str) -> Way:
@@ -47,6 +57,7 @@ def _way(environment: Mapping[str, str], signal: str) -> Way:
         cert_file=said("CLIENT_CERTIFICATE", _file, "a PEM file that exists"),
         key_file=said("CLIENT_KEY", _file, "a PEM file that exists"),
         timeout=said("TIMEOUT", _seconds, "milliseconds, 1 to 60000") or Way().timeout,
+        gzip=said("COMPRESSION", _is_packed, "gzip, none") or False,
     )
     if not _is_whole(way):
         name = _name(environment, signal, "CLIENT_CERTIFICATE")
@@ -121,6 +132,20 @@ def _authorities(text: str) -> Path:
     if not ssl.create_default_context(cafile=str(path)).cert_store_stats()["x509"]:
         raise ValueError
     return path
+
+
+def _is_packed(text: str) -> bool:
+    if text not in _COMPRESSIONS:
+        raise ValueError
+    return _COMPRESSIONS[text]
+
+
+def _interval(text: str) -> float:
+    seconds = float(text) / 1000
+    least, most = _INTERVALS
+    if not least <= seconds <= most:
+        raise ValueError
+    return seconds
 
 
 def _seconds(text: str) -> float:

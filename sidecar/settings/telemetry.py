@@ -48,6 +48,11 @@ class Telemetry(Section):
         """What the standard `OTEL_*` variables say."""
         return self._otel
 
+    @property
+    def pushes_metrics(self) -> bool:
+        """Whether metrics go to `otlp_endpoint`, as traces do."""
+        return bool(self.otlp_endpoint) and self._otel.pushes
+
     def told(self, otel: Otel) -> Self:
         """The same, with what the standard variables say."""
         copy = self.model_copy()

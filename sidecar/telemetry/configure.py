@@ -1,10 +1,10 @@
 """From the settings to traces."""
 
 import logging
-from importlib.metadata import version
 
 from sidecar.settings import Settings
 from sidecar.telemetry import semconv
+from sidecar.telemetry.senders import sender
 from sidecar.telemetry.traces import NoTraces, Traces
 
 
@@ -20,12 +20,5 @@ def configure(settings: Settings, worker: str) -> Traces:
 
     # The SDK would log what clients send as `tracestate`, a line for each.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    resource = Resource.create(
-        {
-            semconv.SERVICE_NAME: "aibridge-sidecar",
-            semconv.SERVICE_VERSION: version("aibridge-sidecar"),
-            **settings.telemetry.otel.resource,
-            semconv.SERVICE_INSTANCE: worker,
-        }
-    )
+    resource = Resource.create({**sender(settings.telemetry), semconv.SERVICE_INSTANCE: worker})
     return SpanTraces(Exporter(transport(settings.telemetry)), resource, view(settings))

@@ -1,7 +1,8 @@
 """What is counted and measured: one table, and the null object for when nobody looks.
 
     worker, keeper ── Metrics, in memory ──▶ files in `<runtime_dir>/metrics/` ──▶ the parent adds them up
-                                                                            scrapes: for Prometheus ◀──┘
+                                                                            scrapes: for Prometheus ◀──┤
+                                                             pushes, the keeper's: for a collector ◀──┘
 
 Nothing here knows Prometheus. What clients and models say gets into a label only through `labels.Labels`.
 """
@@ -167,6 +168,7 @@ class Metric(Enum):
     RECORDS_UNFIT_TOTAL = "counter", "Records that no database could hold."
     OPEN_STREAMS = "gauge", "Requests under way, each an ext_proc stream."
     HELD_BYTES = "gauge", "Room that request bodies under way take, in bytes."
+    METRIC_PUSH_FAILURES_TOTAL = "counter", "Pushes of metrics that did not reach their collector."
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ def opened(settings: Settings, process: str) -> Metrics:
     matters more.
     """
     telemetry = settings.telemetry
-    if not (telemetry.metrics or telemetry.otlp_endpoint):
+    if not (telemetry.metrics or telemetry.pushes_metrics):
         return NoMetrics()
     try:
         folder(settings).mkdir(mode=0o700, exist_ok=True)

@@ -1,5 +1,6 @@
 """How bytes reach an OTLP collector: one attempt each, and what came of it."""
 
+import gzip
 import ssl
 from collections.abc import Mapping
 from enum import Enum
@@ -22,6 +23,8 @@ METHODS: Mapping[Signal, str] = MappingProxyType(
     }
 )
 HEADERS = {"content-type": "application/x-protobuf", "user-agent": "aibridge-sidecar"}
+# gRPC's own would let a collector that is back wait for two minutes.
+_OPTIONS = (("grpc.max_reconnect_backoff_ms", 5000),)
 # What the OTLP specification ("Failures") calls retryable.
 RETRYABLE_CODES = frozenset(
     {
@@ -61,12 +64,13 @@ class Grpc:
     def __init__(self, endpoint: str, method: str, way: Way) -> None:
         url = urlsplit(endpoint)
         if url.scheme == "http":
-            self._channel = grpc.insecure_channel(url.netloc)
+            self._channel = grpc.insecure_channel(url.netloc, _OPTIONS)
         else:
-            self._channel = grpc.secure_channel(url.netloc, _credentials(way))
+            self._channel = grpc.secure_channel(url.netloc, _credentials(way), _OPTIONS)
         # No serialiser: bytes go in and come out.
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
-        self._export = partial(export, timeout=way.timeout, metadata=tuple(_plain(way).items()))
+        packing = grpc.Compression.Gzip if way.gzip else grpc.Compression.NoCompression
+        self._export = partial(export, timeout=way.timeout, metadata=tuple(_plain(way).items()), compression=packing)
 
     def send(self, payload: bytes) -> Outcome:
         """As `Transport.send` says."""
@@ -92,13 +96,14 @@ class Http:
         else:
             self._connection = partial(HTTPSConnection, parts.netloc, timeout=way.timeout, context=_context(way))
         self._path = parts.path
-        self._headers = _plain(way) | HEADERS
+        self._headers = _plain(way) | HEADERS | ({"content-encoding": "gzip"} if way.gzip else {})
+        self._packed = gzip.compress if way.gzip else bytes
 
     def send(self, payload: bytes) -> Outcome:
         """As `Transport.send` says; the timeout bounds each wait for the network."""
         connection = self._connection()
         try:
-            connection.request("POST", self._path, payload, self._headers)
+            connection.request("POST", self._path, self._packed(payload), self._headers)
             status = connection.getresponse().status
         except (OSError, HTTPException):
             return Outcome.UNAVAILABLE

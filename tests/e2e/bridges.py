@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from examples.ports import number, reserved
@@ -129,13 +130,19 @@ class Bridge:
 
 
 @contextmanager
-def bridge(folder: Path, provider: str, ports: Ports | None = None, **settings: object) -> Iterator[Bridge]:
+def bridge(
+    folder: Path,
+    provider: str,
+    ports: Ports | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
+    **settings: object,
+) -> Iterator[Bridge]:
     """One that is ready, in front of the provider at that URL unless `settings` name others; gone afterwards.
 
-    `ports`: for clients and for Envoy's admin interface; None: any that are free.
+    `ports`: for clients and for Envoy's admin interface; None: any that are free. `variables`: of its environment.
     """
     usual = {"providers": [{"name": "openai", "base_url": f"{provider}/v1", "api_key": CENTRAL_KEY}]}
-    started = _started(folder, ports, usual | settings)
+    started = _started(folder, ports, usual | settings, variables)
     try:
         yield started
     finally:
@@ -184,10 +191,12 @@ def launched(folder: Path, file: Path, command: str = "up", **variables: str) ->
         )
 
 
-def _started(folder: Path, wanted: Ports | None, settings: Mapping[str, object]) -> Bridge:
+def _started(
+    folder: Path, wanted: Ports | None, settings: Mapping[str, object], variables: Mapping[str, str]
+) -> Bridge:
     for _ in range(_TRIES):
         ports = wanted or free_ports()
-        started = Bridge(folder, launched(folder, written(folder, ports, settings)), ports)
+        started = Bridge(folder, launched(folder, written(folder, ports, settings), **variables), ports)
         eventually(lambda started=started: started.health() == 200 or started.process.poll() is not None, "ready", 60)
         if started.process.poll() is None:
             return started

@@ -100,7 +100,7 @@ def planted(folder: Path, provider: ThreadedProvider, script: Script, **recorder
             metrics = eventually(lambda: _metrics(number(held)), "metrics")
             _roots(receiver, 4)
             assert running.stop() == 0
-        yield _searched(running, metrics, b"".join(receiver.payloads))
+        yield _searched(running, metrics, b"".join(receiver.payloads + receiver.metrics))
 
 
 def _roots(receiver: Receiver, least: int) -> None:

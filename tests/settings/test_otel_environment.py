@@ -30,6 +30,25 @@ def test_a_time_out_is_in_milliseconds() -> None:
     assert (found.traces.timeout, found.metrics.timeout) == (2.0, 1.5)
 
 
+def test_metrics_leave_as_often_as_is_said_in_milliseconds() -> None:
+    assert standard({"OTEL_METRIC_EXPORT_INTERVAL": "250"}).interval == 0.25
+    assert standard({}).interval == 60.0
+
+
+@pytest.mark.parametrize(
+    ("value", "pushes"),
+    [("otlp", True), ("prometheus, otlp", True), ("", True), ("none", False), ("prometheus", False)],
+)
+def test_a_list_of_exporters_may_leave_ours_out(value: str, *, pushes: bool) -> None:
+    assert standard({"OTEL_METRICS_EXPORTER": value}).pushes is pushes
+
+
+def test_what_is_sent_is_packed_where_that_is_said() -> None:
+    found = standard({f"{PREFIX}COMPRESSION": "gzip", f"{PREFIX}METRICS_COMPRESSION": "none"})
+    assert (found.traces.gzip, found.metrics.gzip) == (True, False)
+    assert not standard({}).traces.gzip
+
+
 def test_certificates_are_files(tmp_path: Path) -> None:
     authority = trustme.CA()
     ours = authority.issue_cert("sidecar")
@@ -50,9 +69,16 @@ def test_who_sends_is_named() -> None:
     assert found.resource == {"service.name": "mine", "team": "a,b"}
 
 
+@pytest.mark.parametrize("value", ["99", "3600001", "soon", "-1", "nan"])
+def test_an_interval_has_bounds(value: str) -> None:
+    with pytest.raises(BadSetting, match=r"^OTEL_METRIC_EXPORT_INTERVAL = .*allowed: milliseconds, 100 to 3600000"):
+        standard({"OTEL_METRIC_EXPORT_INTERVAL": value})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("COMPRESSION", "zip"),
         ("HEADERS", "secret"),
         ("HEADERS", "grpc-x=secret"),
         ("TIMEOUT", "soon"),
