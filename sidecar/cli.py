@@ -96,6 +96,28 @@ def envoy_config(config: Path | None, *, pure: bool) -> None:
     with_errors(lambda: click.echo(bootstrap.render(defaults() if pure else load(config)), nl=False))
 
 
+@main.command("istio-config")
+@_config
+@click.option("--at", "place", type=click.Choice(["sidecar", "gateway"]), required=True, help="Whose Envoy asks us.")
+def istio_config(settings: Settings, *, place: Literal["sidecar", "gateway"]) -> None:
+    """Print Istio's resources for these settings, as YAML: our filters in the egress path, and the way there."""
+    from sidecar.bootstrap import istio  # noqa: PLC0415 - slow to import
+
+    click.echo(istio.render(settings, place), nl=False)
+
+
+@main.command()
+@_config
+@click.option("--timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds at most.")
+@click.option("--quiet", type=click.FloatRange(0), default=5.0, show_default=True, help="Seconds with no request.")
+def drain(settings: Settings, *, timeout: float, quiet: float) -> None:
+    """Turn new clients away from a running bridge, and wait until nobody is served: for a pod's preStop hook."""
+    from sidecar.drain import drain as run  # noqa: PLC0415 - for one command alone
+
+    if not run(settings, timeout, quiet):
+        sys.exit(_FAILED)
+
+
 @main.command()
 @_config
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")

@@ -16,8 +16,25 @@ from tests.e2e.connections import ask
 from tests.e2e.exchanges import ASKED, streamed, whole
 from tests.e2e.scripts import Script
 
-COMMANDS = ("up", "serve", "envoy-config", "report", "export", "purge", "recorder", "console", "probe")
-MORE = {"probe": ("--model", "m"), "export": ("--format", "jsonl"), "purge": ("--actor", "a")}  # what a command needs
+COMMANDS = (
+    "up",
+    "serve",
+    "envoy-config",
+    "istio-config",
+    "drain",
+    "report",
+    "export",
+    "purge",
+    "recorder",
+    "console",
+    "probe",
+)
+MORE = {  # what a command needs
+    "probe": ("--model", "m"),
+    "export": ("--format", "jsonl"),
+    "purge": ("--actor", "a"),
+    "istio-config": ("--at", "sidecar"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +131,8 @@ def test_the_report_adds_up_what_was_recorded(shared: Bridge, script: Script, ca
         "cache_read_input_tokens": 8,
         "cache_write_input_tokens": 0,
         "tool_calls": 0,
+        "cost": None,
+        "unpriced": 2,
     }
     shown = run("report", "--config", shared.folder / "aibridge.toml").stdout
     assert [heading for heading in ("actor", "model", "client", "day") if heading not in shown] == []

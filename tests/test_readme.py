@@ -76,6 +76,8 @@ def test_every_command_is_named() -> None:
         "up",
         "serve",
         "envoy-config",
+        "istio-config",
+        "drain",
         "report",
         "export",
         "purge",
@@ -87,6 +89,8 @@ def test_every_command_is_named() -> None:
         "up",
         "serve",
         "envoy-config",
+        "istio-config",
+        "drain",
         "report",
         "export",
         "purge",
@@ -96,7 +100,7 @@ def test_every_command_is_named() -> None:
     }
 
 
-@pytest.mark.parametrize("command", ["envoy-config", "report", "export", "purge", "probe"])
+@pytest.mark.parametrize("command", ["envoy-config", "istio-config", "drain", "report", "export", "purge", "probe"])
 def test_every_option_is_named(command: str) -> None:
     (row,) = (row for row in rows("Commands") if row[0] == f"`aibridge-sidecar {command}`")
     options = {option for parameter in main.commands[command].params for option in parameter.opts}
