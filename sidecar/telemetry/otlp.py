@@ -10,25 +10,12 @@ from threading import Event
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from sidecar.settings import Telemetry
-from sidecar.settings.otel import Signal
 from sidecar.telemetry.messages import encode
-from sidecar.telemetry.transports import METHODS, Grpc, Http, Outcome, Transport
+from sidecar.telemetry.transports import Outcome, Transport
 
 PAUSES = (0.0, 1.0, 2.0, 4.0)  # seconds before each attempt: a collector's restart costs no span
 
 log = logging.getLogger(__name__)
-
-
-def transport(telemetry: Telemetry, signal: Signal = "traces") -> Transport:
-    """The way to `telemetry.otlp_endpoint` for `signal`. Connects when there is something to send.
-
-    Raises SidecarError where a certificate's file cannot be read any more.
-    """
-    way = telemetry.otel.way(signal)
-    if telemetry.protocol == "grpc":
-        return Grpc(telemetry.otlp_endpoint, METHODS[signal], way)
-    return Http(telemetry.url(signal), way)
 
 
 class Exporter(SpanExporter):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from sidecar.core.errors import SidecarError
+from sidecar.settings import Telemetry
 from sidecar.settings.otel import Signal, Way
 
 METHODS: Mapping[Signal, str] = MappingProxyType(
@@ -56,6 +57,17 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Give up what is under way; nothing is sent any more. Safe to call twice."""
+
+
+def transport(telemetry: Telemetry, signal: Signal = "traces") -> Transport:
+    """The way to `telemetry.otlp_endpoint` for `signal`. Connects when there is something to send.
+
+    Raises SidecarError where a certificate's file cannot be read any more.
+    """
+    way = telemetry.otel.way(signal)
+    if telemetry.protocol == "grpc":
+        return Grpc(telemetry.otlp_endpoint, METHODS[signal], way)
+    return Http(telemetry.url(signal), way)
 
 
 class Grpc:

@@ -8,9 +8,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from examples.otlp_receiver import Receiver
 from sidecar.settings import Telemetry
-from sidecar.telemetry.otlp import Exporter, transport
+from sidecar.telemetry.otlp import Exporter
 from sidecar.telemetry.spans import SpanTraces
-from sidecar.telemetry.transports import Outcome
+from sidecar.telemetry.transports import Outcome, transport
 from tests.telemetry.interceptions import PASSED, T
 
 DELIVERED, UNAVAILABLE, REFUSED = Outcome.DELIVERED, Outcome.UNAVAILABLE, Outcome.REFUSED
