@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 from typing import NotRequired, cast
 
 from rich.console import Group, RenderableType
@@ -9,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import func, select
 
-from sidecar.recorder import reading, usage
+from sidecar.recorder import dollars, reading, usage
 from sidecar.recorder.schema import interceptions
-from sidecar.recorder.usage import COUNTS, GROUPINGS, Count, Grouping, Totals, Usage
+from sidecar.recorder.sums import GROUPINGS, Grouping
+from sidecar.recorder.usage import COUNTS, Count, Prices, Totals, Usage
 from sidecar.settings import Settings
 
 
@@ -43,6 +45,7 @@ def totals(settings: Settings, since: date | str | None = None, until: date | st
 def table(report: Report) -> Group:
     """The same for a terminal, one table a grouping. What in a name could steer a terminal is replaced."""
     shown: list[RenderableType] = [_table(grouping, report[grouping], report["total"]) for grouping in GROUPINGS]
+    shown.append(_prices(report["prices"]))
     if left := report.get("not_forwarded"):
         shown.append(Text(f"In the local journal, not yet forwarded: {left:,}"))
     return Group(*shown)
@@ -67,13 +70,27 @@ def _left(settings: Settings) -> int:
 
 
 def _table(grouping: Grouping, lines: Sequence[Usage], whole: Usage) -> Table:
-    shown = Table(show_footer=True)
+    # Without room around, so that ten columns fit into 80 characters.
+    shown = Table(show_footer=True, padding=0)
     shown.add_column(grouping, footer="total", overflow="fold")
     for count in COUNTS:
-        shown.add_column(_heading(count), footer=f"{whole[count]:,}", justify="right")
+        shown.add_column(_heading(count), footer=f"{whole[count]:,}", justify="right", overflow="fold")
+    shown.add_column("cost", footer=_cost(whole), justify="right", overflow="fold")
     for line in lines:
-        shown.add_row(_printable(line["name"]), *(f"{line[count]:,}" for count in COUNTS))
+        shown.add_row(_printable(line["name"]), *(f"{line[count]:,}" for count in COUNTS), _cost(line))
     return shown
+
+
+def _cost(line: Usage) -> str:
+    known = line["cost"]
+    return dollars.told(None if known is None else Decimal(known), unknown=line["unpriced"] != 0)
+
+
+def _prices(prices: Prices | None) -> Text:
+    if prices is None:
+        return Text("Costs are unknown: the Recorder service tells none.")
+    checked = f", checked up to {prices['date']}" if prices["date"] else ""
+    return _printable(f"Costs in US dollars by the prices of {prices['source']}{checked}; “unknown” where it has none.")
 
 
 def _heading(count: Count) -> str:

@@ -5,20 +5,22 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 from rich.console import Console
 
 from sidecar.core.errors import BadSetting, JournalUnavailable
 from sidecar.core.records import CredentialKind, Ended, ErrorType, Failure, Started, Tokens, Tool
-from sidecar.recorder import postgres, reading
+from sidecar.recorder import postgres, prices, reading
 from sidecar.recorder.batches import Store, StoreUnavailable
 from sidecar.recorder.migration import migrate
 from sidecar.recorder.postgres import PostgresStore
 from sidecar.recorder.remote import RemoteStore
 from sidecar.recorder.rows import Stored, row
 from sidecar.recorder.sqlite_store import SqliteStore
-from sidecar.recorder.usage import MOST, Usage
+from sidecar.recorder.sums import GROUPINGS
+from sidecar.recorder.usage import MOST, Prices, Usage
 from sidecar.report import Report, table, totals
 from sidecar.settings import Recorder, Settings
 from tests.services import service
@@ -98,6 +100,9 @@ def busy(database: Path) -> Path:
     return database
 
 
+PRICES = Prices(source=prices.source(), date=prices.date())
+
+
 def usage(name: str, interceptions: int, failed: int = 0, still_open: int = 0, *, used: bool = False) -> Usage:
     return {
         "name": name,
@@ -109,6 +114,8 @@ def usage(name: str, interceptions: int, failed: int = 0, still_open: int = 0, *
         "cache_read_input_tokens": 3 if used else 0,
         "cache_write_input_tokens": 4 if used else 0,
         "tool_calls": 2 if used else 0,
+        "cost": "0.000330375" if used else "0",
+        "unpriced": 0,
     }
 
 
@@ -121,6 +128,7 @@ def test_usage_is_counted_by_actor_model_client_and_day(busy: Path) -> None:
         "model": [usage("gpt-5", 2, 1, 0, used=True), usage("gpt-5-mini", 1, 0, 1)],
         "client": [usage("Codex", 2, 0, 1, used=True), usage("Zed", 1, 1)],
         "day": [usage("2001-09-09", 2, 1, 0, used=True), usage("2001-09-10", 1, 0, 1)],
+        "prices": PRICES,
     }
 
 
@@ -133,6 +141,7 @@ def test_an_empty_journal_adds_up_to_nothing(database: Path) -> None:
         "model": [],
         "client": [],
         "day": [],
+        "prices": PRICES,
     }
 
 
@@ -216,32 +225,36 @@ def test_the_report_is_json(busy: Path) -> None:
     assert json.loads(json.dumps(totals(at(busy)))) == totals(at(busy))
 
 
-def shown(database: Path) -> str:
-    return shown_as(totals(at(database)))
+def shown(database: Path, width: int = 140) -> str:
+    return shown_as(totals(at(database)), width)
 
 
-def shown_as(report: Report) -> str:
-    console = Console(file=io.StringIO(), width=120)
+def shown_as(report: Report, width: int = 140) -> str:
+    console = Console(file=io.StringIO(), width=width)
     console.print(table(report))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line[1:-1].split("│")] for line in table.splitlines() if line[0] == "│"]
+
+
 def test_the_table_shows_every_grouping_and_the_whole(busy: Path) -> None:
-    found = [[cell.strip() for cell in line[1:-1].split("│")] for line in shown(busy).splitlines() if line[0] == "│"]
-    whole = ["total", "3", "1", "1", "100", "20", "3", "4", "2"]
-    nothing = ["0"] * 5
-    assert found == [
-        ["alice", "2", "1", "0", "100", "20", "3", "4", "2"],
+    used = ["100", "20", "3", "4", "2", "$0.0003"]
+    whole = ["total", "3", "1", "1", *used]
+    nothing = [*["0"] * 5, "$0.00"]
+    assert cells(shown(busy)) == [
+        ["alice", "2", "1", "0", *used],
         ["bob", "1", "0", "1", *nothing],
         whole,
-        ["gpt-5", "2", "1", "0", "100", "20", "3", "4", "2"],
+        ["gpt-5", "2", "1", "0", *used],
         ["gpt-5-mini", "1", "0", "1", *nothing],
         whole,
-        ["Codex", "2", "0", "1", "100", "20", "3", "4", "2"],
+        ["Codex", "2", "0", "1", *used],
         ["Zed", "1", "1", "0", *nothing],
         whole,
-        ["2001-09-09", "2", "1", "0", "100", "20", "3", "4", "2"],
+        ["2001-09-09", "2", "1", "0", *used],
         ["2001-09-10", "1", "0", "1", *nothing],
         whole,
     ]
@@ -259,7 +272,39 @@ def test_the_columns_say_what_they_count(busy: Path) -> None:
         "cache read",
         "cache write",
         "tool calls",
+        "cost",
     ]
+
+
+def test_a_cost_that_is_not_known_is_told_as_such(database: Path) -> None:
+    """Beside what is known, or alone; and whose prices they are."""
+    for name, model in (("1", "gpt-5"), ("2", "nonesuch")):
+        many = replace(TOKENS, interception=name, input=10_000_000)
+        write(database, replace(STARTED, interception=name, initiator=f"{model}'s", model=model), many)
+    told = shown(database)
+    costs = {line[0]: line[-1] for line in cells(told)}
+    assert (costs["gpt-5"], costs["nonesuch"], costs["total"]) == ("$12.50", "unknown", "$12.50 + unknown")
+    assert told.splitlines()[-1] == (
+        f"Costs in US dollars by the prices of {prices.source()}, checked up to {prices.date()}; "
+        "“unknown” where it has none."
+    )
+
+
+def test_a_service_that_tells_no_costs_is_told_of(busy: Path) -> None:
+    """One that is older than they are: nothing is not what it all costs."""
+    found = totals(at(busy))
+    old = {grouping: [line | {"cost": None, "unpriced": None} for line in found[grouping]] for grouping in GROUPINGS}
+    silent = found | old | {"total": found["total"] | {"cost": None, "unpriced": None}, "prices": None}
+    table = shown_as(cast("Report", silent))
+    assert "$" not in table
+    assert {line[-1] for line in cells(table)} == {"unknown"}
+    assert table.splitlines()[-1] == "Costs are unknown: the Recorder service tells none."
+
+
+def test_no_number_is_cut_short(busy: Path) -> None:
+    """Not even on a narrow terminal: half of an amount is another amount."""
+    write(busy, replace(STARTED, interception="4"), replace(TOKENS, interception="4", input=10**9))
+    assert "…" not in shown(busy, width=60)
 
 
 def test_a_name_cannot_steer_the_terminal(database: Path) -> None:
@@ -282,7 +327,7 @@ def forwarding(tmp_path: Path, fresh_database: str) -> Settings:
 
 BATCHES = (
     interception("1", tokens(), tokens(input_tokens=MOST), tool()),
-    interception("2", tokens(), initiator_id="bob", status="failed"),
+    interception("2", tokens(provider_model="gpt-5"), initiator_id="bob", status="failed"),
     opened("3", started_at="2001-09-10T00:00:00.000000Z"),
 )
 
@@ -303,6 +348,7 @@ def test_every_store_reports_the_same(tmp_path: Path, database: Path, forwarding
         found = [totals(settings, "2001-09-09", "2001-09-10") for settings in (at(database), forwarding, asking)]
     assert found[0]["total"]["interceptions"] == 3
     assert found[0]["total"]["input_tokens"] == MOST
+    assert (found[0]["total"]["cost"], found[0]["total"]["unpriced"]) == ("0.000217875", 1)
     assert found[1:] == found[:1] * 2
 
 

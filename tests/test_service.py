@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from sidecar import settings
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
-from sidecar.recorder import contract
+from sidecar.recorder import contract, prices
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS, TABLES, Batch, StoreUnavailable
 from sidecar.recorder.migration import migrate
 from sidecar.recorder.remote import RemoteStore
@@ -162,7 +162,10 @@ def test_the_report_is_the_stores(tmp_path: Path) -> None:
             "cache_read_input_tokens": 3,
             "cache_write_input_tokens": 4,
             "tool_calls": 1,
+            "cost": None,
+            "unpriced": 1,
         }
+        assert usage["prices"] == {"source": prices.source(), "date": prices.date()}
         assert [line["name"] for line in usage["actor"] + usage["model"] + usage["client"] + usage["day"]] == [
             "alice",
             "gpt-5",

@@ -21,7 +21,8 @@ from sidecar.core.text import ID_BYTES, clamp, clean
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
 from sidecar.recorder.batches import CHILDREN, COLUMNS, END_COLUMNS, INTERCEPTIONS, TABLES, Batch
 from sidecar.recorder.rows import Value, Values
-from sidecar.recorder.usage import COUNTS, GROUPINGS, Totals, Usage
+from sidecar.recorder.sums import GROUPINGS
+from sidecar.recorder.usage import COUNTS, Prices, Totals, Usage
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Recorder"].full_name
 MOST_RECORDS: Final = 10_000  # in one request
@@ -68,6 +69,7 @@ def _fields(kind: str) -> tuple[Field, ...]:
 
 _FIELDS: Final = {kind: _fields(kind) for kind in _TIMES}
 
+_COST: Final = re.compile(r"\d{1,50}(?:\.\d{1,50})?", re.ASCII)
 _ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = 1_000_000_000  # nanoseconds
@@ -206,7 +208,8 @@ def _moment(timestamp: Timestamp) -> str:
 def report(totals: Totals) -> pb.ReportResponse:
     """The totals as the service tells them."""
     lines = {grouping: [pb.Usage(**usage) for usage in totals[grouping]] for grouping in GROUPINGS}
-    return pb.ReportResponse(total=pb.Usage(**totals["total"]), **lines)
+    told = totals["prices"]
+    return pb.ReportResponse(total=pb.Usage(**totals["total"]), prices=pb.Prices(**told) if told else None, **lines)
 
 
 def totals(response: pb.ReportResponse, since: date | None, until: date | None) -> Totals:
@@ -219,8 +222,16 @@ def totals(response: pb.ReportResponse, since: date | None, until: date | None) 
         model=[_usage(line) for line in response.model],
         client=[_usage(line) for line in response.client],
         day=[_usage(line) for line in response.day],
+        prices=_prices(response.prices) if response.HasField("prices") else None,
     )
 
 
 def _usage(line: pb.Usage) -> Usage:
-    return msgspec.convert({name: getattr(line, name) for name in ("name", *COUNTS)}, Usage)
+    counts = {name: getattr(line, name) for name in ("name", *COUNTS)}
+    cost = line.cost if _COST.fullmatch(line.cost) else None
+    unpriced = line.unpriced if line.HasField("unpriced") else None
+    return msgspec.convert({**counts, "cost": cost, "unpriced": unpriced}, Usage)
+
+
+def _prices(told: pb.Prices) -> Prices:
+    return Prices(source=told.source, date=told.date if told.HasField("date") else None)

@@ -2,7 +2,7 @@
 
 The price of a request depends on its model, its service tier, its day (prices change) and its length (a token of a long
 request costs more). Between two changes and between two lengths it is linear in the tokens: `rates` tells it there, so
-that whoever has added up the tokens of one stretch may price them in one go. See docs/decisions/0012.
+that whoever has added up the tokens of one stretch may price them in one go. See docs/decisions/0014.
 
 The library takes half a second to import, hence inside functions and once.
 """
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PROVIDERS: Final = ("openai",)  # the types that the settings know, by the names that genai-prices has for them
 # What a provider calls its usual service; every other tier costs what its own price list says, or nobody knows.
 STANDARD: Final = frozenset({"", "auto", "default"})
+MOST: Final = 2**32 - 1  # tokens of a kind in one response: whoever tells of more errs, and nobody knows what it costs
+ABSURD: Final = -1  # the bracket of what has more, or fewer than none
 _COUNTED: Final = frozenset({"input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok"})
 _MILLION: Final = Decimal(10**6)
 _EXACT: Final = Context(prec=100)  # digits: 64-bit counts times prices, and sums of them, are never rounded
@@ -76,14 +78,20 @@ def cost(  # noqa: PLR0913 - what a price depends on
     `provider`: its type; `model`: what the provider says it used (`provider_model`), else what it was asked for; `at`:
     when the interception started, its day (UTC) counts; `input` is without the cached tokens, as in the records.
     """
-    length = input + cache_read + cache_write
-    found = rates(provider, model, service_tier, bisect_right(changes(), _day(at)), bisect_left(lengths(), length))
-    return found.cost(input=input, output=output, cache_read=cache_read, cache_write=cache_write)
+    counts = {"input": input, "output": output, "cache_read": cache_read, "cache_write": cache_write}
+    is_sound = all(0 <= count <= MOST for count in counts.values())
+    bracket = bisect_left(lengths(), input + cache_read + cache_write) if is_sound else ABSURD
+    return rates(provider, model, service_tier, bisect_right(changes(), _day(at)), bracket).cost(**counts)
 
 
 @lru_cache(maxsize=4096)
 def rates(provider: str, model: str, service_tier: str | None, period: int, bracket: int) -> Rates:
-    """The prices in one stretch: `period` of the `changes` have come, requests are longer than `bracket` `lengths`."""
+    """The prices in one stretch: `period` of the `changes` have come, requests are longer than `bracket` `lengths`.
+
+    None are known in the bracket `ABSURD`.
+    """
+    if bracket == ABSURD:
+        return NOTHING_KNOWN
     found = next((one for one in _providers() if one.id == provider), None)
     priced = found.find_model(model) if found and model else None
     price = _price(priced, service_tier or "", _moment(period)) if priced else None

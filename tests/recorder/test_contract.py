@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from sidecar.core.text import ID_BYTES, MAX_COUNT
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
 from sidecar.recorder import contract
+from sidecar.recorder import usage as counted
 from sidecar.recorder.batches import COLUMNS, INTERCEPTIONS, Batch
 from sidecar.recorder.rows import Values
+from sidecar.recorder.usage import Prices, Totals, Usage
 from tests.recorder import contract_samples as samples
 from tests.recorder.contract_samples import AT, as_sets, batches, end, ended, opened, prompt, tokens, tool, whole
 
@@ -203,3 +205,31 @@ def test_times_are_to_the_microsecond() -> None:
     """A Timestamp may be finer; what the tables hold is not."""
     back, _ = contract.batch([pb.Record(id="p", interception_id="i", at=NOW, prompt=pb.Prompt())])
     assert column(back, "user_prompts", "created_at") == AT
+
+
+@pytest.mark.parametrize(
+    "prices", [Prices(source="list 1", date="2026-01-02"), Prices(source="list 1", date=None), None]
+)
+@pytest.mark.parametrize(("cost", "unpriced"), [("0", 0), ("12.345", 3), (None, 3), (None, None)])
+def test_costs_go_there_and_back(prices: Prices | None, cost: str | None, unpriced: int | None) -> None:
+    line = usage(cost, unpriced)
+    lines = {"actor": [line], "model": [line, line], "client": [], "day": [line]}
+    totals = Totals(since=None, until=None, total=line, prices=prices, **lines)  # type: ignore[typeddict-item]
+    told = pb.ReportResponse.FromString(contract.report(totals).SerializeToString())
+    assert contract.totals(told, None, None) == totals
+
+
+def test_a_service_that_tells_no_costs_does_not_tell_of_nothing() -> None:
+    """One that is older than they are."""
+    found = contract.totals(pb.ReportResponse(total=pb.Usage(interceptions=3)), None, None)
+    assert (found["total"]["cost"], found["total"]["unpriced"], found["prices"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("cost", ["", "NaN", "-1", "1e9", "1,5", "1.", "\u0661", "1" * 51, "$1"])
+def test_a_cost_that_is_no_decimal_number_is_unknown(cost: str) -> None:
+    told = pb.ReportResponse(total=pb.Usage(cost=cost, unpriced=1))
+    assert contract.totals(told, None, None)["total"]["cost"] is None
+
+
+def usage(cost: str | None, unpriced: int | None) -> Usage:
+    return Usage(name="x", cost=cost, unpriced=unpriced, **dict.fromkeys(counted.COUNTS, 1))  # type: ignore[typeddict-item]

@@ -20,7 +20,7 @@ LONG = 272_000  # tokens, beyond which it costs more
 (OPENAI,) = (provider for provider in providers if provider.id == "openai")
 MODELS = tuple(model.id for model in OPENAI.models)
 NONE = {"input": 0, "output": 0, "cache_read": 0, "cache_write": 0}
-counts = st.integers(0, 2 * LONG) | st.integers(0, 2**63 - 1)
+counts = st.integers(0, 2 * LONG) | st.integers(0, prices.MOST)
 usages = st.fixed_dictionaries(dict.fromkeys(NONE, counts))
 days = st.dates(date(2024, 1, 1), date(2027, 12, 31))
 
@@ -89,6 +89,14 @@ def test_what_the_provider_says_it_used_is_found_too() -> None:
 def test_what_is_not_known_is_not_guessed(provider: str, model: str) -> None:
     """A model of another provider neither: who serves it sets its price."""
     assert prices.cost(provider, model, DAY, input=1, output=0, cache_read=0, cache_write=0) is None
+
+
+@pytest.mark.parametrize("count", [-1, prices.MOST + 1, 2**63 - 1])
+@pytest.mark.parametrize("kind", NONE)
+def test_an_absurd_count_has_no_price(kind: str, count: int) -> None:
+    """Whoever told it errs, and would make the whole sum worthless."""
+    assert cost(**{kind: count}) is None
+    assert cost(**{kind: prices.MOST}) is not None
 
 
 def test_a_tier_without_a_price_list_is_unknown() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.recorder import prices
 from sidecar.recorder.usage import MOST, Totals, Usage, totals
 from tests import stores
 from tests.stores import Database, interception, opened, tokens, tool
@@ -23,9 +24,13 @@ def found(database: Database, since: date | None = None, until: date | None = No
         return totals(connection, since, until)
 
 
+PRICES = {"source": prices.source(), "date": prices.date()}
+
+
 def usage(name: str, interceptions: int, **counts: int) -> Usage:
     nothing: dict[str, Any] = dict.fromkeys(Usage.__annotations__, 0)
-    return Usage(**nothing | counts | {"name": name, "interceptions": interceptions})
+    cost = None if counts.get("unpriced") else "0"
+    return Usage(**nothing | counts | {"name": name, "interceptions": interceptions, "cost": cost})
 
 
 def test_usage_is_added_up_by_actor_model_client_and_day(database: Database) -> None:
@@ -34,8 +39,10 @@ def test_usage_is_added_up_by_actor_model_client_and_day(database: Database) -> 
         interception("2", tokens(), started_at=SECOND_DAY, client="Zed", status="failed"),
         opened("3", started_at=SECOND_DAY, initiator_id="bob", model="gpt-5-mini"),
     )
-    one = {"output_tokens": 20, "cache_read_input_tokens": 3, "cache_write_input_tokens": 4}
-    two, three = ({count: times * value for count, value in one.items()} for times in (2, 3))
+    counts = {"output_tokens": 20, "cache_read_input_tokens": 3, "cache_write_input_tokens": 4}
+    one, two, three = ({count: times * value for count, value in counts.items()} for times in (1, 2, 3))
+    for some, interceptions in ((one, 1), (two, 1), (three, 2)):
+        some["unpriced"] = interceptions  # nobody knows a `gpt-5-2026`
     assert found(database) == {
         "since": None,
         "until": None,
@@ -50,12 +57,13 @@ def test_usage_is_added_up_by_actor_model_client_and_day(database: Database) -> 
             usage("2001-09-09", 1, input_tokens=15, tool_calls=3, **two),
             usage("2001-09-10", 2, failed=1, open=1, input_tokens=10, **one),
         ],
+        "prices": PRICES,
     }
 
 
 def test_nothing_adds_up_to_nothing(database: Database) -> None:
     empty: dict[str, Any] = {"actor": [], "model": [], "client": [], "day": []}
-    assert found(database) == {"since": None, "until": None, "total": usage("", 0), **empty}
+    assert found(database) == {"since": None, "until": None, "total": usage("", 0), **empty, "prices": PRICES}
 
 
 def test_the_busiest_comes_first_and_then_the_name(database: Database) -> None:

@@ -195,21 +195,31 @@ class ReportRequest(_message.Message):
     def __init__(self, since: _Optional[str] = ..., until: _Optional[str] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ("total", "actor", "model", "client", "day")
+    __slots__ = ("total", "actor", "model", "client", "day", "prices")
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     DAY_FIELD_NUMBER: _ClassVar[int]
+    PRICES_FIELD_NUMBER: _ClassVar[int]
     total: Usage
     actor: _containers.RepeatedCompositeFieldContainer[Usage]
     model: _containers.RepeatedCompositeFieldContainer[Usage]
     client: _containers.RepeatedCompositeFieldContainer[Usage]
     day: _containers.RepeatedCompositeFieldContainer[Usage]
-    def __init__(self, total: _Optional[_Union[Usage, _Mapping]] = ..., actor: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., model: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., client: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., day: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ...) -> None: ...
+    prices: Prices
+    def __init__(self, total: _Optional[_Union[Usage, _Mapping]] = ..., actor: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., model: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., client: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., day: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ...) -> None: ...
+
+class Prices(_message.Message):
+    __slots__ = ("source", "date")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    DATE_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    date: str
+    def __init__(self, source: _Optional[str] = ..., date: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("name", "interceptions", "failed", "open", "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_write_input_tokens", "tool_calls")
+    __slots__ = ("name", "interceptions", "failed", "open", "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_write_input_tokens", "tool_calls", "cost", "unpriced")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INTERCEPTIONS_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
@@ -219,6 +229,8 @@ class Usage(_message.Message):
     CACHE_READ_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHE_WRITE_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_FIELD_NUMBER: _ClassVar[int]
     name: str
     interceptions: int
     failed: int
@@ -228,4 +240,6 @@ class Usage(_message.Message):
     cache_read_input_tokens: int
     cache_write_input_tokens: int
     tool_calls: int
-    def __init__(self, name: _Optional[str] = ..., interceptions: _Optional[int] = ..., failed: _Optional[int] = ..., open: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_read_input_tokens: _Optional[int] = ..., cache_write_input_tokens: _Optional[int] = ..., tool_calls: _Optional[int] = ...) -> None: ...
+    cost: str
+    unpriced: int
+    def __init__(self, name: _Optional[str] = ..., interceptions: _Optional[int] = ..., failed: _Optional[int] = ..., open: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_read_input_tokens: _Optional[int] = ..., cache_write_input_tokens: _Optional[int] = ..., tool_calls: _Optional[int] = ..., cost: _Optional[str] = ..., unpriced: _Optional[int] = ...) -> None: ...
