@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Final
 
 from sidecar.console.overview import Overview, Usage
-from sidecar.console.rendering import count, dollars, moment
+from sidecar.console.rendering import count, moment
+from sidecar.recorder.dollars import dollars
 
 WIDTH: Final = 600
 HEIGHT: Final = 120

@@ -12,6 +12,7 @@ from sidecar.console import money
 from sidecar.console.filters import Asked
 from sidecar.console.money import Tokens
 from sidecar.recorder.schema import Moment, interceptions, token_usages, tool_usages
+from sidecar.recorder.stretches import stretch
 
 ROWS: Final = 50
 _COLUMNS: Final = (
@@ -102,7 +103,7 @@ def _page(connection: Connection, statement: Select[Any], asked: Asked) -> Page:
 
 
 def _tokens(connection: Connection, asked: Asked, ids: Sequence[str]) -> defaultdict[str, Tokens]:
-    groups = [token_usages.c.interception_id, *money.priced(asked.since, asked.until)]
+    groups = [token_usages.c.interception_id, *stretch(asked.since, asked.until)]
     both = token_usages.join(interceptions, token_usages.c.interception_id == interceptions.c.id)
     statement = select(*groups, *money.sums()).select_from(both).where(token_usages.c.interception_id.in_(ids))
     found: defaultdict[str, Tokens] = defaultdict(Tokens)

@@ -14,6 +14,7 @@ from sidecar.console.filters import COLUMNS, Asked
 from sidecar.console.money import Tokens
 from sidecar.console.store import TooMuch
 from sidecar.recorder.schema import interceptions, token_usages
+from sidecar.recorder.stretches import stretch
 
 GROUPINGS: Final = ("actor", "model", "client")
 _SHOWN: Final = 20  # names in a table; the others are one line
@@ -93,7 +94,7 @@ def _requests(dialect: str, asked: Asked, parts: Buckets) -> Select[Any]:
 
 def _tokens(dialect: str, asked: Asked, parts: Buckets) -> Select[Any]:
     """Apart from the requests: one may have been answered twice, or not at all."""
-    groups = [*_groups(dialect, parts), *money.priced(asked.since, asked.until)]
+    groups = [*_groups(dialect, parts), *stretch(asked.since, asked.until)]
     both = interceptions.join(token_usages, token_usages.c.interception_id == interceptions.c.id)
     return _grouped(select(*groups, *money.sums()).select_from(both), groups).where(*asked.where())
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +11,10 @@ from starlette.responses import HTMLResponse
 from sidecar.console import filters
 from sidecar.console.money import Tokens
 from sidecar.console.timeline import TEXT, pretty
+from sidecar.recorder.dollars import dollars, told
 
 STYLE: Final = "/console.css"
 _HERE: Final = Path(__file__).parent
-_LEAST: Final = Decimal("0.0001")
 
 
 def page(
@@ -52,18 +51,10 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def dollars(value: Decimal) -> str:
-    """Whole cents; of less than a dollar also parts of them."""
-    if not value or value >= 1:
-        return f"${value:,.2f}"
-    return f"${value:.4f}" if value >= _LEAST else f"< ${_LEAST}"
-
-
 def cost(tokens: Tokens) -> str:
     """What tokens cost as far as it is known; never a guess."""
-    if not tokens.unknown:
-        return dollars(tokens.cost)
-    return "unknown" if tokens.unknown == tokens.answers else f"{dollars(tokens.cost)} + unknown"
+    known = None if tokens.unknown and tokens.unknown == tokens.answers else tokens.cost
+    return told(known, unknown=tokens.unknown > 0)
 
 
 def seconds(value: float | None) -> str:

@@ -12,6 +12,7 @@ from sidecar.console import money
 from sidecar.console.filters import Asked
 from sidecar.console.money import Tokens
 from sidecar.recorder.schema import Moment, interceptions, token_usages
+from sidecar.recorder.stretches import stretch
 
 ROWS: Final = 50
 _Key = tuple[str, str]
@@ -84,7 +85,7 @@ def _statement(asked: Asked, after: Place | None) -> Select[Any]:
 
 def _tokens(connection: Connection, asked: Asked, keys: Sequence[_Key]) -> defaultdict[_Key, Tokens]:
     actor, session = interceptions.c.initiator_id.label("actor"), interceptions.c.client_session_id.label("session")
-    groups = [actor, session, *money.priced(asked.since, asked.until)]
+    groups = [actor, session, *stretch(asked.since, asked.until)]
     both = interceptions.join(token_usages, token_usages.c.interception_id == interceptions.c.id)
     these = [
         interceptions.c.initiator_id.in_({actor for actor, _ in keys}),
