@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from examples.provider import Provider, ThreadedProvider
 from sidecar.cli import main
 from tests.e2e.bridges import COMMAND, ROOT, Bridge, bridge, environment, free_ports, written
-from tests.e2e.connections import asking
+from tests.e2e.connections import ask, asking
 from tests.e2e.exchanges import ASKED_STREAM, FIRST, streamed
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import PATIENCE, eventually
@@ -46,7 +46,7 @@ def drain(folder: Path, timeout: float, quiet: float) -> Result:
 
 
 def test_it_waits_for_whoever_is_served(running: Bridge, held: ThreadedProvider, case: str) -> None:
-    """And tells load balancers meanwhile to go elsewhere; to the end every byte is delivered."""
+    """And tells load balancers meanwhile to go elsewhere, and connections to end; every byte is delivered."""
     with asking(running.port, case, ASKED_STREAM) as connection:
         connection.head()
         connection.until(FIRST)
@@ -59,6 +59,7 @@ def test_it_waits_for_whoever_is_served(running: Bridge, held: ThreadedProvider,
         )
         try:
             eventually(lambda: running.health() == 503, "turned away")
+            assert ask(running.port, "", method="GET", path="/nowhere").first("connection") == "close"
             assert draining.poll() is None
             held.release(case)
             _, whole = connection.rest()
