@@ -73,6 +73,7 @@ def test_without_one_of_them_there_is_nothing(missing: str) -> None:
         ({"journal": {"size": "many"}}, "at '/journal/size'"),
         ({"networkPolicy": {"clients": []}}, "at '/networkPolicy/clients'"),
         ({"networkPolicy": {"clients": [{}]}}, "at '/networkPolicy/clients/0'"),
+        ({"workload": {"service": {"name": "egress"}}}, "at '/workload/service'"),
     ],
 )
 def test_a_wrong_value_is_named(wrong: Fields, said: str) -> None:
