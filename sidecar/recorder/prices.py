@@ -2,7 +2,7 @@
 
 The price of a request depends on its model, its service tier, its day (prices change) and its length (a token of a long
 request costs more). Between two changes and between two lengths it is linear in the tokens: `rates` tells it there, so
-that whoever has added up the tokens of one stretch may price them in one go. See docs/decisions/0014.
+that whoever has added up the tokens of one stretch may price them in one go. See docs/decisions/0015.
 
 The library takes half a second to import, hence inside functions and once.
 """

@@ -14,7 +14,8 @@ from sidecar.recorder.batches import Batch, StoreUnavailable
 from sidecar.recorder.usage import Totals
 from sidecar.settings import Recorder
 
-DEADLINE: Final = 30.0  # seconds for one request
+DEADLINE: Final = 30.0  # seconds for one request with records
+_REPORT: Final = 300.0  # seconds for a report, which reads all there is
 LARGEST: Final = 2_097_152  # bytes of a request with several records
 _FRAME: Final = 16  # bytes at most around a record in a request: its tag and its length
 _DURABLE, _UNFIT = pb.Acknowledgement.STATUS_DURABLE, pb.Acknowledgement.STATUS_UNFIT
@@ -52,7 +53,7 @@ class RemoteStore:
             since=since.isoformat() if since else None, until=until.isoformat() if until else None
         )
         try:
-            response = self._call("Report", request, pb.ReportResponse)
+            response = self._call("Report", request, pb.ReportResponse, _REPORT)
         except grpc.RpcError as error:
             raise self._unavailable(_code(error).name) from None
         return contract.totals(response, since, until)
@@ -82,14 +83,14 @@ class RemoteStore:
             raise self._unavailable(msg)
         return {one.id for one in found if one.status == _UNFIT}
 
-    def _call(self, method: str, request: Message, answer: type[Answer]) -> Answer:
+    def _call(self, method: str, request: Message, answer: type[Answer], deadline: float = DEADLINE) -> Answer:
         channel = self._channel = self._channel or self._connected()
         call = channel.unary_unary(
             f"/{contract.SERVICE}/{method}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
-        return call(request, timeout=DEADLINE)
+        return call(request, timeout=deadline)
 
     def _connected(self) -> grpc.Channel:
         scheme, _, target = self._recorder.url.partition("://")

@@ -214,6 +214,7 @@ def test_totals_are_asked_for_and_told() -> None:
         usage = store.totals(date(2026, 1, 2), None)
         assert (usage["since"], usage["until"]) == ("2026-01-02", None)
         assert [(line["name"], line["interceptions"]) for line in usage["actor"]] == [("2026-01-02 to now", 3)]
+        assert [(line["cost"], line["unpriced"]) for line in usage["actor"]] == [(None, None)], "it tells no costs"
         assert store.totals(date(2026, 1, 2), date(2026, 1, 3))["actor"][0]["name"] == "2026-01-02 to 2026-01-03"
         with pytest.raises(StoreUnavailable, match=": INTERNAL"):
             store.totals(None, None)
