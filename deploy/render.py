@@ -16,8 +16,8 @@ CHART: Final = ROOT / "deploy/helm/aibridge-sidecar"
 PLAIN: Final = ("service", "sidecar", "istio-sidecar", "egress-gateway")
 _ISTIO = ROOT / "envoy/istio"
 _PLAIN_HEADING = """\
-# The chart in deploy/helm with the values of its ci/{name}.yaml, for who has no Helm: change those, not this. Put your
-# image, Secret and store in the place of theirs: `kubectl kustomize` can.
+# The chart in deploy/helm with the values of its ci/{name}.yaml, for who has no Helm: change those, not this. In your
+# copy put your image, your Secrets' names and your store in the place of theirs.
 """
 _BREAK = re.compile(r"^---$", re.MULTILINE)
 

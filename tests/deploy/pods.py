@@ -76,7 +76,7 @@ class Pod:
                 eventually(lambda probe=probe: self._answers(probe["httpGet"]), container["name"])
 
     def run(self, name: str) -> subprocess.Popen[bytes]:
-        """This container's process, just started."""
+        """Return the container's process, just started."""
         container = self._containers[name]
         command = self._command([*container.get("command", [_ENTRYPOINT]), *container.get("args", [])])
         with (self._folder / f"{name}.log").open("wb") as log:
