@@ -46,7 +46,9 @@ _NOBODYS_CLUSTERS = ("provider-", "otlp")
 _PROTOCOL_OPTIONS = "typed_extension_protocol_options"
 # Istio allows WebSockets everywhere, and nobody can read along there.
 _NO_UPGRADES = {"upgrade_configs": [{"upgrade_type": "websocket", "enabled": False}]}
-_SERVER_ERRORS = ("500", "502", "503", "504")  # Istio's `5xx` is Envoy's, which also repeats what timed out
+_MANNERS = frozenset({"timeout", "retry_policy"})
+# Istio's own would repeat what a provider may have billed; ours are in the patch.
+_NO_REPEATS: Fields = {"attempts": 0}
 
 
 def render(settings: Settings, place: Place) -> str:
@@ -79,17 +81,16 @@ def _filter(settings: Settings, place: Place, envoy: Fields) -> Fields:
 def _patches(settings: Settings, envoy: Fields) -> Iterator[tuple[str, Fields, Fields]]:
     """Where, in what, and what to do there; first what the filters need to be there."""
     number, manager = _port(settings), _manager(envoy)
-    clusters = {cluster["name"]: cluster for cluster in envoy["clusters"]}
+    clusters, routes = {cluster["name"]: cluster for cluster in envoy["clusters"]}, _routes(envoy)
     for name, cluster in clusters.items():
         if not name.startswith(_NOBODYS_CLUSTERS):
             yield "CLUSTER", {}, {"operation": "ADD", "value": cluster}
+    for host, providers in _hosts(settings).items():
+        value = {_PROTOCOL_OPTIONS: clusters[cluster_name(providers[0])][_PROTOCOL_OPTIONS]}
+        yield "CLUSTER", {"cluster": {"service": host, "portNumber": number}}, {"operation": "MERGE", "value": value}
     for provider in settings.providers:
-        value = {_PROTOCOL_OPTIONS: clusters[cluster_name(provider)][_PROTOCOL_OPTIONS]}
-        match = {"cluster": {"service": provider.host, "portNumber": number}}
-        yield "CLUSTER", match, {"operation": "MERGE", "value": value}
-        route = {"name": f"{provider.host}:{number}", "route": {"name": provider.name}}
-        value = {"request_body_buffer_limit": settings.limits.max_request_bytes, "route": _NO_UPGRADES}
-        yield "HTTP_ROUTE", {"routeConfiguration": {"vhost": route}}, {"operation": "MERGE", "value": value}
+        match = {"routeConfiguration": {"vhost": _route_of(provider, number)}}
+        yield "HTTP_ROUTE", match, {"operation": "MERGE", "value": _like(routes[provider.name])}
     yield "NETWORK_FILTER", _in_listener(number), _merge(_MANAGER, _ours(manager))
     for chosen in manager["http_filters"]:
         if chosen["name"] not in _MESHS_FILTERS:
@@ -105,7 +106,18 @@ def _manager(envoy: Fields) -> Fields:
 
 def _routes(envoy: Fields) -> dict[str, Fields]:
     (host,) = _manager(envoy)["route_config"]["virtual_hosts"]
-    return {route["name"]: route["route"] for route in host["routes"] if "route" in route}
+    return {route["name"]: route for route in host["routes"] if "route" in route}
+
+
+def _route_of(provider: Provider, number: int) -> Fields:
+    return {"name": f"{provider.host}:{number}", "route": {"name": provider.name}}
+
+
+def _like(route: Fields) -> Fields:
+    """What else our own route says than where it leads: how long, how often, how much."""
+    action = {key: value for key, value in route["route"].items() if key in _MANNERS}
+    rest = {key: value for key, value in route.items() if key not in {"name", "match", "route"}}
+    return rest | {"route": action | _NO_UPGRADES}
 
 
 def _ours(manager: Fields) -> Fields:
@@ -156,12 +168,11 @@ def _virtual_service(
     table = [_route(number, via, provider, routes[provider.name]) for provider in providers]
     if place == "sidecar":
         return {"hosts": [host], "gateways": ["mesh"], "http": table}
-    # One try: the gateway tries again where that is safe.
     onwards = {
         "name": "to-the-gateway",
         "match": [{"gateways": ["mesh"], "port": number}],
         "route": [_destination(GATEWAY, number, subset=_subset(providers))],
-        "retries": {"attempts": 0},
+        "retries": _NO_REPEATS,
     }
     return {"hosts": [host], "gateways": ["mesh", GATEWAY], "http": [onwards, *table]}
 
@@ -171,9 +182,9 @@ def _route(number: int, via: str, provider: Provider, route: Fields) -> Fields:
     return {
         "name": provider.name,
         "match": [{"gateways": [via], "port": number, "uri": {"prefix": f"/{provider.name}/v1/"}}],
-        "rewrite": {"uri": route["prefix_rewrite"], "authority": route["host_rewrite_literal"]},
+        "rewrite": {"uri": route["route"]["prefix_rewrite"], "authority": route["route"]["host_rewrite_literal"]},
         "route": [_destination(provider.host, number)],
-        "retries": _retries(provider),
+        "retries": _NO_REPEATS,
     }
 
 
@@ -183,14 +194,6 @@ def _destination(host: str, number: int, **subset: str) -> Fields:
 
 def _subset(providers: list[Provider]) -> str:
     return providers[0].name
-
-
-def _retries(provider: Provider) -> Fields:
-    if not provider.max_retries:
-        return {"attempts": 0}
-    codes = [code for entry in provider.retry_on for code in (_SERVER_ERRORS if entry == "5xx" else (entry,))]
-    conditions = ["connect-failure", "refused-stream", "reset-before-request", *codes]
-    return {"attempts": provider.max_retries, "retryOn": ",".join(conditions)}
 
 
 def _way_to_gateway(settings: Settings) -> Iterator[Fields]:

@@ -9,6 +9,7 @@ import trustme
 import yaml
 
 from examples.provider import Provider, ThreadedProvider
+from sidecar import bootstrap
 from sidecar.bootstrap import istio
 from sidecar.core.errors import BadSetting
 from sidecar.settings import Provider as ProviderSettings
@@ -180,13 +181,19 @@ def test_two_providers_of_one_host_are_one_service() -> None:
     assert [route["rewrite"]["uri"] for route in service["http"][1:]] == ["/v1/", "/v2/"]
 
 
-def test_repeats_are_those_of_the_settings() -> None:
-    """Istio's default repeats what a provider may have billed."""
+def test_repeats_are_those_of_our_own_routes() -> None:
+    """And none are Istio's, which repeats what a provider may have billed."""
     chosen = settings("https://api.example/v1", max_retries=1, retry_on=("429", "5xx"))
     documents = list(yaml.safe_load_all(istio.render(chosen, "gateway")))
     (service,) = (document["spec"] for document in documents if document["kind"] == "VirtualService")
-    conditions = "connect-failure,refused-stream,reset-before-request,429,500,502,503,504"
-    assert [route["retries"] for route in service["http"]] == [{"attempts": 0}, {"attempts": 1, "retryOn": conditions}]
+    assert [route["retries"] for route in service["http"]] == [{"attempts": 0}, {"attempts": 0}]
+    (patch,) = (patch for patch in documents[0]["spec"]["configPatches"] if patch["applyTo"] == "HTTP_ROUTE")
+    own = yaml.safe_load(bootstrap.render(chosen))["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
+    (route,) = (
+        route for route in own["typed_config"]["route_config"]["virtual_hosts"][0]["routes"] if route["name"] == "p0"
+    )
+    assert patch["patch"]["value"]["route"]["retry_policy"] == route["route"]["retry_policy"]
+    assert patch["patch"]["value"]["route"]["timeout"] == "0s"
 
 
 def settings(*urls: str, **more: object) -> Settings:
