@@ -1,10 +1,12 @@
 """Who may see the pages, and what their browser may do with them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from sidecar.console.guesses import MOST, WINDOW
 from sidecar.console.protection import COOKIE, HEADERS
 from tests.console.consoles import Console, console
 from tests.stores import sqlite
@@ -118,6 +120,21 @@ def test_a_wrong_token_gives_no_cookie(closed: Console) -> None:
 @pytest.mark.parametrize("cookie", [f"{COOKIE}=", f"{COOKIE}=guess", f"{COOKIE}=\xff", "other=1", "=;,"])
 def test_a_made_up_cookie_is_refused(closed: Console, cookie: str) -> None:
     assert closed.get("/", Cookie=cookie).status == 401
+
+
+def test_who_guesses_is_put_off_and_who_is_in_stays_in(tmp_path: Path) -> None:
+    """Form and header together; while guesses are put off, the right token must look like any other."""
+    with sqlite(tmp_path) as store, console(tmp_path / "console", store.settings, token=TOKEN) as started:
+        cookie, *_ = login(started, TOKEN)["set-cookie"].split("; ")
+        for _ in range(MOST // 2):
+            assert started.get("/", Authorization="Bearer wrong").status == 401
+            assert started.get("/login", "POST", "token=wrong", **FORM).status == 401
+        for token in (TOKEN, "wrong"):
+            put_off = started.get("/", Authorization=f"Bearer {token}")
+            assert put_off.status == 429
+            assert 1 <= int(put_off.headers["retry-after"]) <= WINDOW
+            assert started.get("/login", "POST", f"token={quote(token)}", **FORM).status == 429
+        assert started.get("/", Cookie=cookie).status == 200
 
 
 def test_the_token_is_in_no_page_and_no_log(closed: Console) -> None:
