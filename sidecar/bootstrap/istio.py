@@ -36,9 +36,7 @@ _API = "networking.istio.io/v1"
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _ROUTER = "envoy.filters.http.router"
 # What a mesh has of its own: health checks, access log, spans, routes.
-_MESHS_FILTERS = frozenset(
-    f"envoy.filters.http.{name}" for name in ("header_mutation", "health_check", "set_filter_state", "router")
-)
+_MESHS_FILTERS = frozenset(f"envoy.filters.http.{name}" for name in ("health_check", "set_filter_state", "router"))
 _MESHS_FIELDS = frozenset(
     {"@type", "codec_type", "stat_prefix", "route_config", "http_filters", "tracing", "access_log"}
 )

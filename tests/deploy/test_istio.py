@@ -145,6 +145,23 @@ def test_without_a_sidecar_nothing_passes(
     assert provider.seen[case] == []
 
 
+def test_the_filters_are_the_bootstrap_s_in_its_order() -> None:
+    """Behind Istio's own, right before the router; all but those that only our own listener needs."""
+    chosen = settings("https://api.example/v1")
+    documents = list(yaml.safe_load_all(istio.render(chosen, "sidecar")))
+    plain = configuration(documents, via="mesh", listen=10000, admin=1)
+    (theirs, ours) = (
+        envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+        for envoy in (
+            patched(plain, documents, context="SIDECAR_OUTBOUND", labels=istio.LABELS["sidecar"]),
+            yaml.safe_load(bootstrap.render(chosen)),
+        )
+    )
+    alone = ("envoy.filters.http.health_check", "envoy.filters.http.set_filter_state")
+    assert theirs[2:] == [one for one in ours if one["name"] not in alone]
+    assert [one["name"].rpartition(".")[2] for one in theirs[:2]] == ["fault", "cors"]
+
+
 def test_other_pods_are_not_meant() -> None:
     documents = list(yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "sidecar")))
     plain = configuration(documents, via="mesh", listen=10000, admin=1)
