@@ -34,7 +34,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
         ("/?since=2001-09-09", "Overview"),
         ("/interceptions?since=2001-09-09", "Interceptions"),
         ("/sessions?since=2001-09-09", "Sessions"),
-        ("/interceptions/nasty", "Interception"),
+        ("/interceptions/nasty", "Interception nasty"),
     ],
 )
 def test_nothing_runs_and_nothing_of_ours_is_refused(shared: Console, tmp_path: Path, path: str, title: str) -> None:
