@@ -9,7 +9,7 @@ import helm_python as helm
 import yaml
 
 from sidecar.bootstrap import istio
-from sidecar.settings import load
+from sidecar.settings import Identity, load
 
 ROOT: Final = Path(__file__).parents[1]
 CHART: Final = ROOT / "deploy/helm/aibridge-sidecar"
@@ -49,7 +49,9 @@ def generated() -> Iterator[tuple[Path, str]]:
     """Every file that is made, with what belongs in it."""
     settings = load(_ISTIO / "aibridge.toml")
     yield _ISTIO / "sidecar.yaml", istio.render(settings, "sidecar")
-    yield _ISTIO / "gateway.yaml", istio.render(settings, "gateway")
+    # There the connection says who asks. (A file would have to name certificates, of which the mesh has its own.)
+    gateway = settings.model_copy(update={"identity": Identity(source="mtls")})
+    yield _ISTIO / "gateway.yaml", istio.render(gateway, "gateway")
     for name in PLAIN:
         text = "\n---\n".join(manifests(values(name)))
         yield ROOT / f"deploy/kubernetes/{name}.yaml", f"{_PLAIN_HEADING.format(name=name)}{text}\n"

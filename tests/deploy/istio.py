@@ -5,6 +5,7 @@ upgrades allowed, other filters before the router, retries by default, paths lef
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 Fields = dict[str, Any]
@@ -13,14 +14,22 @@ _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 _MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+_SOCKET = "envoy.transport_sockets.tls"
 _ADDRESS = "127.0.0.1"
 
 
-def configuration(documents: Iterable[Fields], *, via: str, listen: int, admin: int, authorities: str = "") -> Fields:
-    """An Envoy that listens at the port of `listen`; `via`: "mesh" or the name of the gateway that it is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """Ports, and files in PEM: `authorities` stand for the system's; `mutual` is a gateway's, named as in `[tls]`."""
 
-    `authorities`: the PEM file that stands for the system's.
-    """
+    listen: int
+    admin: int = 1
+    authorities: str = ""
+    mutual: Fields | None = None
+
+
+def configuration(documents: Iterable[Fields], via: str, around: Around) -> Fields:
+    """The configuration of an Envoy in the mesh; `via`: "mesh", or the name of the gateway that it is."""
     found = {(document["kind"], document["metadata"]["name"]): document["spec"] for document in documents}
     kinds = [
         [spec for (kind, _), spec in found.items() if kind == wanted] for wanted in ("ServiceEntry", "VirtualService")
@@ -28,10 +37,10 @@ def configuration(documents: Iterable[Fields], *, via: str, listen: int, admin: 
     rules = [spec for (kind, _), spec in found.items() if kind == "DestinationRule"]
     return {
         "node": {"id": "sidecar~10.0.0.1~agent.aibridge~cluster.local", "cluster": "agent.aibridge"},
-        "admin": {"address": _at(_ADDRESS, admin)},
+        "admin": {"address": _at(_ADDRESS, around.admin)},
         "static_resources": {
-            "listeners": [_listener(list(_hosts(kinds[1], via)), listen)],
-            "clusters": [_cluster(entry, rules, authorities) for entry in kinds[0]],
+            "listeners": [_listener(list(_hosts(kinds[1], via)), around)],
+            "clusters": [_cluster(entry, rules, around.authorities) for entry in kinds[0]],
         },
     }
 
@@ -40,7 +49,8 @@ def _at(host: str, port: int) -> Fields:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
-def _listener(hosts: list[Fields], port: int) -> Fields:
+def _listener(hosts: list[Fields], around: Around) -> Fields:
+    port, mutual = around.listen, around.mutual
     manager = {
         "@type": _MANAGER,
         "stat_prefix": f"outbound_0.0.0.0_{port};",
@@ -57,7 +67,15 @@ def _listener(hosts: list[Fields], port: int) -> Fields:
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    return {"name": f"0.0.0.0_{port}", "address": _at(_ADDRESS, port), "filter_chains": [{"filters": filters}]}
+    chain = {"filters": filters} | ({"transport_socket": _downstream(mutual)} if mutual else {})
+    return {"name": f"0.0.0.0_{port}", "address": _at(_ADDRESS, port), "filter_chains": [chain]}
+
+
+def _downstream(mutual: Fields) -> Fields:
+    own = {"certificate_chain": {"filename": mutual["cert_file"]}, "private_key": {"filename": mutual["key_file"]}}
+    context = {"tls_certificates": [own], "validation_context": {"trusted_ca": {"filename": mutual["client_ca_file"]}}}
+    config = {"@type": _TLS.replace("Upstream", "Downstream"), "require_client_certificate": True}
+    return {"name": _SOCKET, "typed_config": config | {"common_tls_context": context}}
 
 
 def _hosts(services: list[Fields], via: str) -> Iterator[Fields]:
@@ -101,4 +119,4 @@ def _transport(tls: Fields, authorities: str) -> Fields:
     names = [{"san_type": "DNS", "matcher": {"exact": name}} for name in tls["subjectAltNames"]]
     context = {"trusted_ca": {"filename": authorities}, "match_typed_subject_alt_names": names}
     config = {"@type": _TLS, "sni": tls["sni"], "common_tls_context": {"validation_context": context}}
-    return {"name": "envoy.transport_sockets.tls", "typed_config": config}
+    return {"name": _SOCKET, "typed_config": config}

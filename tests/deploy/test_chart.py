@@ -252,6 +252,18 @@ def test_the_mesh_s_pods_and_its_resources_agree() -> None:
         assert {"workers", "verdict", "limits"}.isdisjoint(read)
 
 
+def test_the_gateway_asks_for_what_its_pods_name_people_by() -> None:
+    """The certificate: without it nobody would have a name."""
+    assert tomllib.loads(file(resources("egress-gateway"), "aibridge.toml"))["identity"] == {"source": "mtls"}
+    (envoy, *_) = yaml.safe_load_all((render.ROOT / "envoy/istio/gateway.yaml").read_text())
+    (ext_proc,) = (
+        patch["patch"]["value"]["typed_config"]
+        for patch in envoy["spec"]["configPatches"]
+        if patch["patch"]["value"].get("name") == "envoy.filters.http.ext_proc"
+    )
+    assert "connection.uri_san_peer_certificate" in ext_proc["request_attributes"]
+
+
 @pytest.mark.parametrize("place", ["sidecar", "gateway"])
 def test_the_mesh_s_resources_find_the_chart_s_pods(place: str) -> None:
     documents = list(yaml.safe_load_all((render.ROOT / f"envoy/istio/{place}.yaml").read_text()))

@@ -14,7 +14,7 @@ from sidecar.bootstrap import istio
 from sidecar.core.errors import BadSetting
 from sidecar.settings import Provider as ProviderSettings
 from sidecar.settings import Settings
-from tests.deploy.istio import configuration
+from tests.deploy.istio import Around, configuration
 from tests.deploy.meshes import Mesh, mesh
 from tests.deploy.patches import NotApplied, patched
 from tests.e2e import recorded
@@ -58,7 +58,7 @@ def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, named: dict[str, object]
 ) -> Iterator[Mesh]:
     folder = tmp_path_factory.mktemp(request.param)
-    with mesh(folder, request.param, provider=named, authorities=str(named["ca_file"])) as started:
+    with mesh(folder, request.param, {"providers": [named]}, authorities=str(named["ca_file"])) as started:
         yield started
 
 
@@ -139,7 +139,8 @@ def test_without_a_sidecar_nothing_passes(
     tmp_path: Path, named: dict[str, object], provider: ThreadedProvider, case: str, place: istio.Place
 ) -> None:
     SCRIPT[case] = whole(case)
-    with mesh(tmp_path, place, provider=named, authorities=str(named["ca_file"]), serves=False) as alone:
+    authorities = str(named["ca_file"])
+    with mesh(tmp_path, place, {"providers": [named]}, authorities=authorities, serves=False) as alone:
         answer = ask(alone.port, case, ASKED, host(alone))
     assert (answer.status, answer.json()["message"]) == (500, "the sidecar gave no verdict on this request")
     assert provider.seen[case] == []
@@ -149,7 +150,7 @@ def test_the_filters_are_the_bootstrap_s_in_its_order() -> None:
     """Behind Istio's own, right before the router; all but those that only our own listener needs."""
     chosen = settings("https://api.example/v1")
     documents = list(yaml.safe_load_all(istio.render(chosen, "sidecar")))
-    plain = configuration(documents, via="mesh", listen=10000, admin=1)
+    plain = configuration(documents, "mesh", Around(listen=10000))
     (theirs, ours) = (
         envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
         for envoy in (
@@ -164,14 +165,14 @@ def test_the_filters_are_the_bootstrap_s_in_its_order() -> None:
 
 def test_other_pods_are_not_meant() -> None:
     documents = list(yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "sidecar")))
-    plain = configuration(documents, via="mesh", listen=10000, admin=1)
+    plain = configuration(documents, "mesh", Around(listen=10000))
     assert patched(plain, documents, context="SIDECAR_OUTBOUND", labels={"app": "other"}) == plain
 
 
 def test_a_patch_that_finds_nothing_is_told() -> None:
     """So these tests hold that each of ours finds its place."""
     documents = list(yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "sidecar")))
-    elsewhere = configuration(documents, via="mesh", listen=10001, admin=1)
+    elsewhere = configuration(documents, "mesh", Around(listen=10001))
     with pytest.raises(NotApplied):
         patched(elsewhere, documents, context="SIDECAR_OUTBOUND", labels=istio.LABELS["sidecar"])
 
