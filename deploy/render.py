@@ -47,7 +47,7 @@ def manifests(chosen: dict[str, Any]) -> list[str]:
 
 def generated() -> Iterator[tuple[Path, str]]:
     """Every file that is made, with what belongs in it."""
-    settings = load(_ISTIO / "aibridge.toml")
+    settings = load(_ISTIO / "settings.toml")
     yield _ISTIO / "sidecar.yaml", istio.render(settings, "sidecar")
     # There the connection says who asks. (A file would have to name certificates, of which the mesh has its own.)
     gateway = settings.model_copy(update={"identity": Identity(source="mtls")})

@@ -242,8 +242,8 @@ def test_generated_files_are_current(path: Path, text: str) -> None:
 
 
 def test_the_mesh_s_pods_and_its_resources_agree() -> None:
-    """What they have to: see envoy/istio/aibridge.toml."""
-    mesh = load(render.ROOT / "envoy/istio/aibridge.toml")
+    """What they have to: see envoy/istio/settings.toml."""
+    mesh = load(render.ROOT / "envoy/istio/settings.toml")
     for name in ("istio-sidecar", "egress-gateway"):
         read = tomllib.loads(file(resources(name), "aibridge.toml"))
         assert read["runtime_dir"] == str(mesh.runtime_dir)
