@@ -1,6 +1,6 @@
-"""Envoy with the acking processor behind it, as `aibridge-sidecar up` is Envoy with the sidecar.
+"""Envoy with the acking processor behind it, or with none, as `aibridge-sidecar up` is Envoy with the sidecar.
 
-python -m bench.acked --config FILE
+python -m bench.acked --config FILE [--alone]
 """
 
 import asyncio
@@ -10,12 +10,15 @@ from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 import click
+import yaml
 from typing_extensions import override
 
 from sidecar import premises
 from sidecar.admin import Envoy
 from sidecar.children import Child, EnvoyChild
 from sidecar.settings import Settings, load
+
+_OURS = frozenset({"ext_proc", "rbac"})
 
 
 class Acker(Child):
@@ -39,11 +42,28 @@ class Acker(Child):
         """Nothing."""
 
 
-async def _up(settings: Settings) -> None:
+class EnvoyAlone(EnvoyChild):
+    """Our Envoy without processor and verdict: the router alone, with its routes, limits and access log."""
+
+    @override
+    def _bootstrap(self) -> str:
+        bootstrap = yaml.safe_load(super()._bootstrap())
+        for listener in bootstrap["static_resources"]["listeners"]:
+            for chain in listener["filter_chains"]:
+                manager = chain["filters"][0]["typed_config"]
+                kept = [one for one in manager["http_filters"] if one["name"].rpartition(".")[2] not in _OURS]
+                manager["http_filters"] = kept
+                for one in kept:  # /healthz: ready though there is no worker
+                    one["typed_config"].pop("cluster_min_healthy_percentages", None)
+        return yaml.safe_dump(bootstrap)
+
+
+async def _up(settings: Settings, *, alone: bool) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    children = (Acker(settings), EnvoyChild(settings, premises.envoy(settings), Envoy(settings)))
+    envoy = settings, premises.envoy(settings), Envoy(settings)
+    children = (EnvoyAlone(*envoy),) if alone else (Acker(settings), EnvoyChild(*envoy))
     try:
         for child in children:
             await child.start()
@@ -55,12 +75,13 @@ async def _up(settings: Settings) -> None:
 
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), required=True, help="TOML file.")
-def main(config: Path) -> None:
+@click.option("--alone", is_flag=True, help="Envoy without a processor.")
+def main(*, config: Path, alone: bool) -> None:
     """Run both in the foreground until SIGTERM or ctrl-C."""
     premises.close_to_others()
     settings = load(config)
     with premises.runtime_dir(settings):
-        asyncio.run(_up(settings))
+        asyncio.run(_up(settings, alone=alone))
 
 
 if __name__ == "__main__":

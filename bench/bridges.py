@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import resource
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -20,10 +21,12 @@ from sidecar.settings import Settings, host_and_port, load
 
 SIDECAR: Final = ("-m", "sidecar", "up")
 ACKING: Final = ("-m", "bench.acked")
+ALONE: Final = ("-m", "bench.acked", "--alone")
 _READY = 30.0  # seconds
 _STOPPED = 30.0
 _POLL = 0.1
 _SETTINGS = """\
+workers = {workers}
 listen = "127.0.0.1:{listen}"
 admin = "127.0.0.1:{admin}"
 runtime_dir = "{folder}/run"
@@ -34,6 +37,8 @@ base_url = "{provider}/v1"
 url = "sqlite:///{folder}/records.db"
 [telemetry]
 {telemetry}
+[limits]
+max_inflight_bytes = 1073741824
 """
 UNSEEN: Final = 'metrics = ""'  # neither metrics nor traces
 
@@ -73,8 +78,8 @@ class Bridge:
 
 
 @contextmanager
-def bridge(
-    name: str, command: tuple[str, ...], folder: Path, provider: str, telemetry: str = UNSEEN
+def bridge(  # noqa: PLR0913 - the last two have their default
+    name: str, command: tuple[str, ...], folder: Path, provider: str, *, telemetry: str = UNSEEN, workers: int = 1
 ) -> Iterator[Bridge]:
     """Start `command` with settings of its own in `folder`, in front of `provider`, and stop it in the end.
 
@@ -84,7 +89,8 @@ def bridge(
     config = folder / "bridge.toml"
     listen, admin, metrics = _ports(3)
     telemetry = telemetry.format(metrics=f"127.0.0.1:{metrics}")
-    written = _SETTINGS.format(listen=listen, admin=admin, folder=folder, provider=provider, telemetry=telemetry)
+    places = {"listen": listen, "admin": admin, "folder": folder, "provider": provider}
+    written = _SETTINGS.format(**places, telemetry=telemetry, workers=workers)
     config.write_text(written)
     with process(*command, "--config", str(config)) as running:
         settings = load(config)
@@ -136,6 +142,17 @@ def tree(pid: int) -> Iterator[int]:
             yield from tree(int(child))
 
 
+def memory(pids: Iterable[int]) -> int:
+    """Bytes of memory that processes have resident (proc(5), statm)."""
+    pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return sum(pages) * resource.getpagesize()
+
+
+def descriptors(pids: Iterable[int]) -> int:
+    """Files and sockets that processes have open."""
+    return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+
+
 def _name(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text()
 
@@ -152,6 +169,6 @@ def _messages(settings: Settings) -> int:
     connection = HTTPConnection(*host_and_port(settings.admin), timeout=_READY)
     try:
         connection.request("GET", f"/stats?filter=^{name}$")
-        return int(connection.getresponse().read().partition(b": ")[2])
+        return int(connection.getresponse().read().partition(b": ")[2] or 0)  # of Envoy alone there are none
     finally:
         connection.close()

@@ -34,11 +34,11 @@ x-forwarded-user: alice@example.com
 """
 
 
-def request(*, stream: bool, sampled: bool | None = None, size: int = 1024) -> bytes:
+def request(*, stream: bool, sampled: bool | None = None, size: int = 1024, more: str = "") -> bytes:
     """One request of about `size` bytes of body, at least 1 KiB, as it goes over an HTTP/1.1 connection.
 
     `sampled`: whether the trace that it belongs to is; None: it says nothing of a trace. What is longer has a longer
-    history, as an agent's request has.
+    history, as an agent's request has. `more`: lines of headers, each with its end.
     """
     asked: Object = {
         "model": "gpt-5-mini",
@@ -51,7 +51,7 @@ def request(*, stream: bool, sampled: bool | None = None, size: int = 1024) -> b
     history = [said] * ((size - len(json.dumps(asked))) // (len(json.dumps(said)) + 2))
     body = json.dumps({**asked, "input": [*history, *asked["input"]]}).encode()
     trace = "" if sampled is None else f"traceparent: {_TRACE}-{sampled:02x}\n"
-    head = f"POST {PATH} HTTP/1.1\n{_HEADERS}{trace}content-length: {len(body)}\n\n"
+    head = f"POST {PATH} HTTP/1.1\n{_HEADERS}{trace}{more}content-length: {len(body)}\n\n"
     return head.replace("\n", "\r\n").encode() + body
 
 

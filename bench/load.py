@@ -87,13 +87,17 @@ async def _client(
     for number in todo:
         began = time.perf_counter()
         writer.write(asked)
-        if number % 100 < what.leave:
-            await reader.readexactly(len(expected) // 2)
-            writer.transport.abort()
-            reader, writer = await _connected(what.address)
-            continue
-        errors += await _answer(reader) != expected
-        took.append(time.perf_counter() - began)
+        try:
+            if number % 100 < what.leave:
+                await reader.readexactly(len(expected) // 2)
+            else:
+                errors += await _answer(reader) != expected
+                took.append(time.perf_counter() - began)
+                continue
+        except (asyncio.IncompleteReadError, ConnectionError):
+            errors += 1
+        writer.transport.abort()
+        reader, writer = await _connected(what.address)
     writer.close()
     return errors, took
 

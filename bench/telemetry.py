@@ -1,27 +1,23 @@
 """What telemetry costs: CPU of Envoy and sidecar per JSON request, against the same two without any.
 
-python -m bench.telemetry [--quick]
-
-    off          neither metrics nor traces
-    unsampled    metrics; traces are on, but the clients' own are not sampled
-    sampled      metrics, and a trace of every request, to a collector that takes all and looks at nothing
+off          neither metrics nor traces
+unsampled    metrics; traces are on, but the clients' own are not sampled
+sampled      metrics, and a trace of every request, to a collector that takes all and looks at nothing
 """
 
-import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-import click
 import grpc
-from rich.console import Console
 
-from bench.bridges import SIDECAR, UNSEEN, bridge, process
-from bench.ratios import Plan, Sample, measured, spread
+from bench.bridges import SIDECAR, UNSEEN, bridge
+from bench.ratios import Plan, Sample, measured
+from bench.tables import Table, ratio
+from bench.ways import provider
 
 ON: Final = 'metrics = "{{metrics}}"\notlp_endpoint = "{collector}"'
 WAYS: Final = {"off": ("off", "unsampled"), "unsampled": ("on", "unsampled"), "sampled": ("on", "sampled")}
@@ -45,16 +41,14 @@ class _Anything(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(lambda *_: b"")
 
 
-def run(plan: Plan, folder: Path) -> Samples:
-    """Measure each way in turn, round by round, after one round that warms up."""
+def run(folder: Path, rounds: int, part: float = 1.0) -> Iterator[Samples]:
+    """Each way in turn, round by round, after one that warms up; `part` of the usual amount. Once, with everything."""
+    plan = Plan(rounds=rounds, requests=max(64, round(3000 * part)), events=10, pace=0.01, delay=0.02)
     with ExitStack() as running:
-        arguments = map(str, (plan.events, plan.pace, plan.delay))
-        provider = running.enter_context(process("-m", "bench.provider", *arguments))
-        assert provider.stdout  # noqa: S101 - it was asked for
-        url = provider.stdout.readline().strip()
+        url = running.enter_context(provider("bench.provider", plan.events, plan.pace, plan.delay))
         seen = ON.format(collector=running.enter_context(collector()))
         bridges = {
-            name: running.enter_context(bridge(name, SIDECAR, folder / name, url, telemetry))
+            name: running.enter_context(bridge(name, SIDECAR, folder / name, url, telemetry=telemetry))
             for name, telemetry in {"off": UNSEEN, "on": seen}.items()
         }
         samples: Samples = {way: [] for way in WAYS}
@@ -63,33 +57,22 @@ def run(plan: Plan, folder: Path) -> Samples:
                 sample = measured(bridges[name], "json", plan, how)
                 if number:
                     samples[way].append(sample)
-        return samples
+        yield samples
 
 
-def lines(samples: Samples) -> Iterator[str]:
-    """What each way costs, and its ratio to `off`."""
-    for way, several in samples.items():
-        yield f"telemetry {way}: {median(one.total for one in several):.0f} µs of CPU a JSON request"
+def tables(found: Sequence[Samples]) -> Iterator[Table]:
+    """One of all."""
+    rows = (
+        (way, *(f"{median(getattr(one, name) for one in several):.0f}" for name in ("total", "envoy", "processor")))
+        for way, several in found[0].items()
+    )
+    yield Table(title="Telemetry", head=("", "CPU µs a JSON request", "Envoy", "sidecar"), rows=tuple(rows))
+
+
+def verdicts(found: Sequence[Samples]) -> Iterator[str]:
+    """The ratios to `off`."""
     for way in ("unsampled", "sampled"):
-        found = [one.total / off.total for one, off in zip(samples[way], samples["off"], strict=True)]
+        pairs = zip(found[0][way], found[0]["off"], strict=True)
         allowed = f", allowed: {ALLOWED[way]}" if way in ALLOWED else ""
-        yield f"ratio {way} to off: {spread(found, 2)}{allowed}"
-
-
-@click.command()
-@click.option("--quick", is_flag=True, help="A short run, to see that it works; its figures vary.")
-@click.option("--rounds", type=click.IntRange(1), help="Rounds of each.  [default: 5, quick: 1]")
-@click.option("--requests", type=click.IntRange(16), help="JSON requests a round.  [default: 3000, quick: 100]")
-def main(*, quick: bool, rounds: int | None, requests: int | None) -> None:
-    """Measure, and print the ratios. Exit status 1 when an answer was not the provider's."""
-    usual = (1, 100) if quick else (5, 3000)
-    plan = Plan(rounds=rounds or usual[0], requests=requests or usual[1], events=10, pace=0.01, delay=0.02)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp") as made:
-        samples = run(plan, Path(made))
-    for line in lines(samples):
-        Console(width=100).print(line)
-    sys.exit(any(sample.errors for several in samples.values() for sample in several))
-
-
-if __name__ == "__main__":
-    main()
+        told = ratio([one.total / off.total for one, off in pairs])
+        yield f"CPU per JSON request, telemetry {way}, to off: {told}{allowed}"

@@ -268,7 +268,8 @@ class EnvoyChild(Child):
     @override
     async def _spawned(self) -> Process:
         config = self._settings.runtime_dir / "envoy.yaml"
-        await asyncio.to_thread(_write_bootstrap, self._settings, config)
+        config.unlink(missing_ok=True)
+        config.write_text(await asyncio.to_thread(self._bootstrap), encoding="utf-8")
         return await asyncio.create_subprocess_exec(
             *(self._binary, "--config-path", config, "--log-level", "warning", "--disable-hot-restart"),
             *("--file-flush-interval-msec", "1000"),
@@ -289,12 +290,10 @@ class EnvoyChild(Child):
     async def _ended(self) -> None:
         """Nothing: what it had under way has ended with it, and the workers have seen that."""
 
+    def _bootstrap(self) -> str:
+        from sidecar import bootstrap  # noqa: PLC0415 - takes a second or two, in which the parent has to hear signals
 
-def _write_bootstrap(settings: Settings, config: Path) -> None:
-    from sidecar import bootstrap  # noqa: PLC0415 - takes a second or two, in which the parent has to hear signals
-
-    config.unlink(missing_ok=True)
-    config.write_text(bootstrap.render(settings), encoding="utf-8")
+        return bootstrap.render(self._settings)
 
 
 async def _killed(process: Process) -> None:

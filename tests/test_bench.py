@@ -3,24 +3,34 @@
 import asyncio
 import json
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.__main__ import SECTIONS
+from bench.bridges import ALONE, bridge
+from bench.document import written
 from bench.exchanges import answers, document, pieces, request
+from bench.growth import fill
+from bench.listening import listen
 from bench.load import Load, load
+from bench.tables import Table
+from bench.ways import provider
 from examples.answers import Answer, Seen
 from examples.provider import Provider
+from sidecar.recorder.migration import migrate
 
 ROOT = Path(__file__).parent.parent
-FEW = ("--rounds", "1", "--requests", "16", "--events", "10", "--pace", "0.001", "--delay", "0.001")
+FEW = Load(address="", kind="json", connections=2, requests=5, events=10)
 
 
 def few(provider: Provider, kind: str) -> Load:
-    return Load(address=provider.url.removeprefix("http://"), kind=kind, connections=2, requests=5, events=10)
+    return replace(FEW, address=provider.url.removeprefix("http://"), kind=kind)
 
 
 @pytest.mark.parametrize("count", [10, 11, 300])
@@ -67,20 +77,74 @@ async def test_any_other_answer_is_an_error() -> None:
     assert outcome.errors == 5
 
 
-async def test_a_short_run_tells_what_telemetry_costs() -> None:
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        (
+            "ratios",
+            ["JSON request, 16 connections, to", "JSON request, 64 connections, to", "SSE event, 16 streams, to"],
+        ),
+        ("telemetry", ["JSON request, telemetry unsampled, to", "JSON request, telemetry sampled, to"]),
+    ],
+)
+async def test_a_short_run_prints_its_ratios(section: str, told: list[str]) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.telemetry", "--quick"), cwd=ROOT, stdout=subprocess.PIPE
+        *(sys.executable, "-m", "bench", "--quick", "--only", section), cwd=ROOT, stdout=subprocess.PIPE
     )
-    told, _ = await process.communicate()
+    printed, _ = await process.communicate()
     assert process.returncode == 0
-    assert re.findall(r"ratio (.*): \d+\.\d\d \(", told.decode()) == ["unsampled to off", "sampled to off"]
+    assert re.findall(r"^CPU per (.* to) \w+: \d+\.\d\d \(", printed.decode(), re.MULTILINE) == told
 
 
-async def test_a_short_run_prints_both_ratios() -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.ratios", "--quick", *FEW), cwd=ROOT, stdout=subprocess.PIPE
-    )
-    told, _ = await process.communicate()
-    assert process.returncode == 0
-    assert "answered after 1 ms; streams of 10 events, one every 1 ms" in " ".join(told.decode().split())
-    assert re.findall(r"ratio per (.*): \d+\.\d\d \(", told.decode()) == ["JSON request", "SSE event"]
+async def test_an_events_delay_is_measured_and_its_bytes_are_compared() -> None:
+    """Against the ticking provider itself: nothing between, so nothing is late, lost or changed."""
+    with provider("bench.ticking") as url:
+        heard = await listen(url.removeprefix("http://"), 3, 20, 0.005)
+    assert (heard.events, heard.errors) == (60, 0)
+    assert 0 < heard.delay.p50 <= heard.delay.p99
+    assert heard.first.p50 > 0
+
+
+async def test_a_stream_that_is_not_the_providers_is_an_error() -> None:
+    async with Provider(answers(20, 0.0, 0.0), keep=False) as other:
+        heard = await listen(other.url.removeprefix("http://"), 2, 20, 0.005)
+    assert (heard.events, heard.errors) == (40, 2)
+
+
+def test_envoy_alone_carries_the_same_bytes(tmp_path: Path) -> None:
+    with provider("bench.provider", 10, 0.0, 0.0) as url, bridge("alone", ALONE, tmp_path / "alone", url) as one:
+        for kind in ("json", "sse"):
+            outcome = asyncio.run(load(replace(FEW, address=one.settings.listen, kind=kind)))
+            assert outcome.errors == 0
+        assert one.cost().messages == 0
+
+
+def test_what_fills_a_journal_is_what_a_request_leaves_there(tmp_path: Path) -> None:
+    database = tmp_path / "records.db"
+    migrate(database)
+    fill(database, 5)
+    with closing(sqlite3.connect(database)) as connection:
+        tables = ("interceptions", "user_prompts", "token_usages", "tool_usages")
+        counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]  # noqa: S608 - ours
+        open_ones = connection.execute("SELECT count(*) FROM interceptions WHERE ended_at IS NULL").fetchone()[0]
+    assert (counts, open_ones) == ([5, 5, 5, 5], 0)
+
+
+def test_figures_stand_between_their_marks_and_nothing_else_changes(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("words\n<!-- begin soak -->\nold\n<!-- end soak -->\nmore\n<!-- begin x -->\n<!-- end x -->\n")
+    written(page, "soak", [Table(title="Soak", head=("", "MiB"), rows=(("idle", "1"),))], ["grown: 1.00"])
+    text = page.read_text()
+    assert text.startswith("words\n<!-- begin soak -->\n\n### Soak\n\n|  | MiB |\n| --- | ---: |\n| idle | 1 |\n")
+    assert "- grown: 1.00\n" in text
+    assert "old" not in text
+    assert text.endswith("<!-- end soak -->\nmore\n<!-- begin x -->\n<!-- end x -->\n")
+    with pytest.raises(ValueError, match="no place for other"):
+        written(page, "other", [], [])
+
+
+def test_the_report_has_a_place_for_every_section(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_bytes((ROOT / "docs/performance.md").read_bytes())
+    for section in SECTIONS:
+        written(page, section, [], [])
