@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test soak check lint types arrows fmt proto envoy-yaml cover fuzz bench lock clean
+.PHONY: help install run demo test soak check lint types arrows fmt proto envoy-yaml deploy-yaml cover fuzz bench bench-peers lock clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,8 @@ soak: $(STAMP)  ## crashes and outages in full: a hundred kills for each store, 
 	$(BIN)/python -m pytest -v -s --soak tests/e2e/test_crashes.py tests/e2e/test_outages.py tests/e2e/test_sharing.py
 
 check: lint types arrows  ## what CI runs beside the tests: those three, and generated files are current
-	$(MAKE) --no-print-directory proto envoy-yaml
-	@git diff --exit-code --stat -- sidecar/pb envoy || { echo "generated files were not current; commit them"; exit 1; }
+	$(MAKE) --no-print-directory proto envoy-yaml deploy-yaml
+	@git diff --exit-code --stat -- sidecar/pb envoy deploy || { echo "generated files were not current; commit them"; exit 1; }
 
 lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -58,6 +58,9 @@ proto: $(STAMP)  ## proto/ to sidecar/pb/
 envoy-yaml: $(STAMP)  ## envoy/envoy.yaml from the default settings
 	$(BIN)/aibridge-sidecar envoy-config --defaults > envoy/envoy.yaml.new && mv envoy/envoy.yaml.new envoy/envoy.yaml
 
+deploy-yaml: $(STAMP)  ## envoy/istio and deploy/kubernetes from their settings and values
+	$(BIN)/python -m deploy.render
+
 cover: $(STAMP)  ## every test, and what they leave out: nothing of the core, a tenth of the rest at most
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=
 	$(BIN)/python -m coverage report --include='sidecar/core/*' --fail-under=100
@@ -66,13 +69,13 @@ cover: $(STAMP)  ## every test, and what they leave out: nothing of the core, a 
 fuzz: $(STAMP)  ## the core's properties, with many more examples, other ones each time
 	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fuzz tests/core
 
-bench: $(STAMP)  ## CPU ratios against a processor that only acks, and of telemetry; how many records a second reach PostgreSQL
-	$(BIN)/python -m bench.ratios
-	$(BIN)/python -m bench.telemetry
+bench: $(STAMP)  ## every figure of docs/performance.md, measured again: an hour on a machine that does nothing else
+	$(BIN)/python -m bench --write
 	$(BIN)/python -m bench.forwarding
 
 lock: $(STAMP)  ## requirements.lock from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
+	uv pip compile -q pyproject.toml --extra console --extra envoy --extra postgres --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements.lock -o deploy/requirements.lock
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
