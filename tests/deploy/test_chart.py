@@ -119,7 +119,8 @@ def test_the_settings_are_such_as_the_sidecar_takes(name: str, tmp_path: Path, m
 def test_whole_numbers_stay_whole() -> None:
     """Helm's are floats."""
     read = tomllib.loads(file(resources("full"), "aibridge.toml"))
-    assert (read["workers"], type(read["workers"])) == (2, int)
+    numbers = [read["workers"], read["limits"]["max_request_bytes"], read["recorder"]["retention_days"]]
+    assert [repr(number) for number in numbers] == ["2", "67108864", "90"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -39,8 +39,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $settings "listen" "0.0.0.0:10000" }}
 {{- $_ := set $settings "identity" (dict "trust_header" true) }}
 {{- end }}
-{{- /* Helm's numbers are floats. */}}
-{{- regexReplaceAll "(?m)= ([0-9]+)[.]0$" (mergeOverwrite $settings (deepCopy .Values.settings) | toToml) "= ${1}" | trim }}
+{{- $settings = mergeOverwrite $settings (deepCopy .Values.settings) }}
+{{- include "aibridge.whole" $settings }}
+{{- toToml $settings | trim }}
+{{- end }}
+
+{{- /* Helm's numbers are floats; here whole ones become whole. */ -}}
+{{- define "aibridge.whole" -}}
+{{- range $key, $value := . }}
+{{- if kindIs "float64" $value }}
+{{- if eq $value (floor $value) }}{{ $_ := set $ $key (int64 $value) }}{{ end }}
+{{- else if kindIs "map" $value }}{{ include "aibridge.whole" $value }}
+{{- else if kindIs "slice" $value }}
+{{- range $value }}{{ if kindIs "map" . }}{{ include "aibridge.whole" . }}{{ end }}{{ end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "aibridge.restricted" -}}
