@@ -73,6 +73,9 @@ bench: $(STAMP)  ## every figure of docs/performance.md, measured again: an hour
 	$(BIN)/python -m bench --write
 	$(BIN)/python -m bench.forwarding
 
+bench-peers: $(STAMP)  ## the same load through LiteLLM, MLflow and Portkey, each installed into .bench-peers
+	$(BIN)/python -m bench.peers
+
 lock: $(STAMP)  ## requirements.lock from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
 	uv pip compile -q pyproject.toml --extra console --extra envoy --extra postgres --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements.lock -o deploy/requirements.lock
