@@ -7,6 +7,7 @@ from sidecar.settings import Settings, host_and_port
 
 _BOUND = 2.0  # seconds for an answer
 _ACTIVE = "http.aibridge.downstream_rq_active"  # `aibridge`: the listener's stat_prefix, in sidecar.bootstrap
+_HEALTHY = "cluster.sidecar.membership_healthy"
 _OK, _LATE = 200, -1
 
 
@@ -15,12 +16,20 @@ class Envoy:
 
     def __init__(self, settings: Settings) -> None:
         self._listen = host_and_port(settings.listen)
+        self._is_closed = settings.tls.cert_file is not None
         self._admin = host_and_port(settings.admin)
 
     async def is_ready(self) -> bool:
         """Whether clients are served: Envoy listens and a worker is healthy."""
+        if self._is_closed:  # `/healthz` is there, but only for who has a certificate
+            return await self._says_ready()
         status, _ = await asyncio.to_thread(_asked, self._listen, "GET", "/healthz")
         return status == _OK
+
+    async def _says_ready(self) -> bool:
+        status, _ = await asyncio.to_thread(_asked, self._admin, "GET", "/ready")
+        _, healthy = await asyncio.to_thread(_asked, self._admin, "GET", f"/stats?filter=^{_HEALTHY}$")
+        return status == _OK and healthy.rpartition(": ")[2].strip() not in {"", "0"}
 
     async def turn_away(self) -> None:
         """Answer 503 at `/healthz` from now on, so that load balancers go elsewhere."""

@@ -18,11 +18,13 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     StreamedBodyResponse,
     TrailersResponse,
 )
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from pydantic import SecretStr
 
 from sidecar.core.errors import OutOfOrder
 from sidecar.core.events import NOTHING, Body, Headers, Side, Trailers
+from sidecar.core.identity import CLAIMS, JWT_FILTER
 from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Refuse, Reply
 
 NAMESPACE: Final = "aibridge.verdict"  # of the dynamic metadata that RBAC demands and the access log shows
@@ -66,7 +68,12 @@ def decode(message: ProcessingRequest, at: float) -> Event:
     if kind is Trailers:
         return Trailers(side=side, at=at)
     return Headers(
-        side=side, at=at, pairs=_pairs(part.headers), end=part.end_of_stream, attributes=_attributes(message)
+        side=side,
+        at=at,
+        pairs=_pairs(part.headers),
+        end=part.end_of_stream,
+        attributes=_attributes(message),
+        claims=_claims(message),
     )
 
 
@@ -155,6 +162,13 @@ def _attributes(message: ProcessingRequest) -> Mapping[str, str]:
         return NOTHING
     fields = message.attributes[_ATTRIBUTES].fields
     return {name: value.string_value for name, value in fields.items() if value.WhichOneof("kind") == "string_value"}
+
+
+def _claims(message: ProcessingRequest) -> Mapping[str, object]:
+    found = message.metadata_context.filter_metadata
+    if JWT_FILTER not in found or CLAIMS not in (fields := found[JWT_FILTER].fields):
+        return {}
+    return MessageToDict(fields[CLAIMS].struct_value)
 
 
 def _verdict(reply: Forward, verdict: str, *, duplex: Collection[Side]) -> ProcessingResponse:

@@ -12,7 +12,20 @@ from sidecar.cli import main
 from sidecar.core.records import ErrorType
 from sidecar.core.routes import ROUTES
 from sidecar.recorder.schema import metadata
-from sidecar.settings import Console, Dump, Identity, Limits, Provider, Recorder, Service, Settings, Telemetry
+from sidecar.settings import (
+    Console,
+    Dump,
+    Identity,
+    Issuer,
+    Limits,
+    PolicyRule,
+    Provider,
+    Recorder,
+    Service,
+    Settings,
+    Telemetry,
+    Tls,
+)
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -20,6 +33,9 @@ SETTINGS = (ROOT / "docs/settings.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 SECTIONS: dict[str, type[BaseModel]] = {
     "identity": Identity,
+    "issuers": Issuer,
+    "tls": Tls,
+    "policies": PolicyRule,
     "providers": Provider,
     "recorder": Recorder,
     "telemetry": Telemetry,

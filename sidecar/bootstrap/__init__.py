@@ -8,7 +8,7 @@ from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceM
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
-from sidecar.bootstrap import clusters, listener, tracing
+from sidecar.bootstrap import clusters, identity, listener, tracing
 from sidecar.bootstrap.messages import packed, tcp
 from sidecar.settings import Settings, host_and_port
 
@@ -28,7 +28,7 @@ def render(settings: Settings) -> str:
 
 
 def _bootstrap(settings: Settings) -> Bootstrap:
-    members = [clusters.sidecar(settings), *map(clusters.provider, settings.providers)]
+    members = [clusters.sidecar(settings), *map(clusters.provider, settings.providers), *identity.clusters(settings)]
     if settings.telemetry.otlp_endpoint:
         members.append(tracing.collector(settings.telemetry))
     return Bootstrap(

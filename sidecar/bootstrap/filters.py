@@ -54,7 +54,9 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 from envoy_data_plane.envoy.type.v3 import Percent
 
+from sidecar.bootstrap import identity
 from sidecar.bootstrap.messages import SIDECAR, http_filter, packed, seconds
+from sidecar.core.identity import CLIENT_HEADER
 from sidecar.settings import Settings
 
 NAMESPACE = "aibridge.verdict"
@@ -87,18 +89,24 @@ _HEADERS_ALONE = ProcessingMode(
 
 def filters(settings: Settings) -> Iterator[HttpFilter]:
     """The chain."""
-    yield http_filter("header_mutation", _no_health_headers())
+    yield http_filter("header_mutation", _unsaid())
     yield http_filter("health_check", _health())
     yield http_filter("set_filter_state", _path())
+    yield from identity.filters(settings)
     yield http_filter("ext_proc", _ext_proc(settings))
     yield http_filter("rbac", _verdict(settings.verdict))
     yield http_filter("router", Router(suppress_envoy_headers=True))
 
 
-def _no_health_headers() -> HeaderMutation:
+def _unsaid() -> HeaderMutation:
     # While Envoy drains, the health check filter marks every response.
     names = ("x-envoy-immediate-health-check-fail", "x-envoy-upstream-healthchecked-cluster")
-    return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(remove=name) for name in names]))
+    return HeaderMutation(
+        mutations=Mutations(
+            request_mutations=[Mutation(remove=CLIENT_HEADER)],  # a filter's to say, behind this one
+            response_mutations=[Mutation(remove=name) for name in names],
+        )
+    )
 
 
 def _health() -> HealthCheck:
@@ -129,8 +137,9 @@ def _ext_proc(settings: Settings) -> ExternalProcessor:
         processing_mode=_FULL,
         allow_mode_override=True,
         allowed_override_modes=[_HEADERS_ALONE],
+        request_attributes=identity.attributes(settings),
         response_attributes=["response.code_details"],  # tells Envoy's own answers from the provider's
-        metadata_options=MetadataOptions(receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[NAMESPACE])),
+        metadata_options=_metadata(settings),
         mutation_rules=HeaderMutationRules(
             allow_envoy=True,  # the time-out of a request that does not stream is the sidecar's to set
             # A length that is not the body's would smuggle a second request.
@@ -140,6 +149,15 @@ def _ext_proc(settings: Settings) -> ExternalProcessor:
         route_cache_action=ExternalProcessorRouteCacheAction.RETAIN,
         allow_content_length_header=True,  # bodies are never changed
         stat_prefix=SIDECAR,
+    )
+
+
+def _metadata(settings: Settings) -> MetadataOptions:
+    """What ext_proc hands on: the verdict from the sidecar, what filters before it found to the sidecar."""
+    forwarded = identity.namespaces(settings)
+    return MetadataOptions(
+        forwarding_namespaces=MetadataOptionsMetadataNamespaces(untyped=forwarded) if forwarded else None,
+        receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[NAMESPACE]),
     )
 
 

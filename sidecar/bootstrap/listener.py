@@ -18,6 +18,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.envoy.extensions.request_id.uuid.v3 import UuidRequestIdConfig
 
+from sidecar.bootstrap import tls
 from sidecar.bootstrap.access import access_log
 from sidecar.bootstrap.filters import filters
 from sidecar.bootstrap.messages import packed, seconds, tcp
@@ -39,7 +40,7 @@ def clients(settings: Settings) -> Listener:
     return Listener(
         name="clients",
         address=tcp(*host_and_port(settings.listen)),
-        filter_chains=[FilterChain(filters=[manager])],
+        filter_chains=[FilterChain(filters=[manager], transport_socket=tls.downstream(settings.tls))],
         enable_reuse_port=False,  # else a second Envoy would share the port, and half the clients, without a word
     )
 

@@ -28,6 +28,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
+from sidecar.bootstrap import identity
 from sidecar.bootstrap.messages import packed, seconds
 from sidecar.bootstrap.replies import NO_UPGRADES, NOT_FOUND, body
 from sidecar.settings import Provider, Settings
@@ -52,8 +53,9 @@ def routes(settings: Settings) -> RouteConfiguration:
     """The one virtual host."""
     table = [_provider(provider, settings.limits.max_request_bytes) for provider in settings.providers]
     # CONNECT has no path, so no other route matches it.
-    connect = _answer("connect", RouteMatch(connect_matcher=RouteMatchConnectMatcher()), 426, NO_UPGRADES)
-    nowhere = _answer("nowhere", RouteMatch(prefix="/"), 404, NOT_FOUND)
+    off = dict(_off(*identity.FILTERS[settings.identity.source], "ext_proc", "rbac"))
+    connect = _answer("connect", RouteMatch(connect_matcher=RouteMatchConnectMatcher()), 426, NO_UPGRADES, off)
+    nowhere = _answer("nowhere", RouteMatch(prefix="/"), 404, NOT_FOUND, off)
     host = VirtualHost(name="aibridge", domains=["*"], routes=[connect, *table, nowhere])
     return RouteConfiguration(name="aibridge", virtual_hosts=[host])
 
@@ -104,14 +106,14 @@ def _retry_after() -> RetryPolicyRateLimitedRetryBackOff:
     )
 
 
-def _answer(name: str, match: RouteMatch, status: int, message: str) -> Route:
-    """What Envoy answers by itself, without asking the sidecar."""
+def _answer(name: str, match: RouteMatch, status: int, message: str, off: dict[str, Any]) -> Route:
+    """What Envoy answers by itself, without the filters in `off`."""
     return Route(
         name=name,
         match=match,
         direct_response=DirectResponseAction(status=status, body=DataSource(inline_string=body(str(status), message))),
         response_headers_to_add=[_overwrite("content-type", "application/json")],
-        typed_per_filter_config=dict(_off("ext_proc", "rbac")),
+        typed_per_filter_config=off,
     )
 
 

@@ -1,5 +1,6 @@
 """What is decided from a request's headers alone: whether it has a route, an actor and a credential."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.core import credentials, identity, routes
@@ -21,6 +22,7 @@ class Admitted:
     headers: Headers
     route: Route
     actor: str
+    actor_metadata: Mapping[str, str]
     credential: Credential
 
 
@@ -37,7 +39,8 @@ def admit(headers: Headers, policy: Policy) -> Admitted | Refuse:
     credential = credentials.choose(headers, route.provider, identity_header=policy.identity_header)
     if credential is None:
         return refusal(500, f"no key for provider {route.provider.name}: set providers.api_key or api_key_file")
-    return Admitted(headers=headers, route=route, actor=actor, credential=credential)
+    more = identity.metadata(headers, policy)
+    return Admitted(headers=headers, route=route, actor=actor, actor_metadata=more, credential=credential)
 
 
 def length(headers: Headers) -> int:

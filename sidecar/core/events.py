@@ -6,6 +6,7 @@ from enum import Enum
 from types import MappingProxyType
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_CLAIMS: Mapping[str, object] = MappingProxyType({})
 
 
 class Side(Enum):
@@ -23,6 +24,7 @@ class Headers:
 
     Names are lower-case; bytes of a value that are not UTF-8 stand as lone surrogates (`surrogateescape`), so that
     a value can go back unchanged. `attributes` are the ones the bootstrap asks for (`response.code_details`).
+    `claims`: of the token that Envoy has verified, in JSON's types, numbers as floats.
     """
 
     side: Side
@@ -30,6 +32,7 @@ class Headers:
     pairs: tuple[tuple[str, str], ...]
     end: bool = False
     attributes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    claims: Mapping[str, object] = field(default_factory=lambda: _NO_CLAIMS, repr=False)
     _firsts: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -12,11 +12,12 @@ from sidecar.core import clients, phases, requests
 from sidecar.core.admission import Admitted, admit
 from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
 from sidecar.core.headers import changes
+from sidecar.core.permissions import is_permitted
 from sidecar.core.phases import Phase, Sign
 from sidecar.core.policy import Policy
 from sidecar.core.reading import UNREAD, Reading, Unread, number
 from sidecar.core.records import Ended, ErrorType, Failure, Forwarded, Passed, Prompt, Record, Started
-from sidecar.core.refusals import BACKGROUND, NOT_RECORDED, TOO_LARGE, refusal
+from sidecar.core.refusals import BACKGROUND, DENIED, NOT_RECORDED, TOO_LARGE, refusal
 from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Refuse, Reply, Step, Wait
 from sidecar.core.responses import Answer
 from sidecar.core.routes import Treatment
@@ -32,6 +33,11 @@ _CUT = {
     ErrorType.DISCONNECTED: "the client or the provider hung up",
     ErrorType.UNOBSERVED: "Envoy stopped showing the stream",
     ErrorType.REJECTED: "the request could not be processed",
+}
+_REJECTED = {
+    BACKGROUND.status: "background requests are not supported",
+    DENIED.status: "a policy denies it",
+    NOT_RECORDED.status: "the start was not recorded in time",
 }
 _TELLING = 8  # characters of a key that would give it away
 _PASSED_ON = {
@@ -72,7 +78,7 @@ class Interception:
         self._verdict: tuple[Reply, ...] = ()
         self._request: Admitted  # from phase REQUEST on, and where a request was refused never used
         self._started: Started | None = None  # None for a passthrough, too
-        self._background = False
+        self._refusal: Refuse | None = None  # of a request that was understood
         self._reading = Unread()
         self._fed: Body | Trailers | None = None  # read already, before it is received
         self._status: int | None = None
@@ -182,6 +188,8 @@ class Interception:
             return self.refuse(admitted)
         self._request = admitted
         if admitted.route.treatment is Treatment.PASS:
+            if not self._is_permitted(""):
+                return self.refuse(self._noted(DENIED))
             self._turn(Sign.PASSED)
             streaming = requests.asks_for_stream(headers.first(":path") or "")
             return Step(replies=(self._forward(Part.HEADERS, Observe.HEADERS, streaming=streaming),))
@@ -211,11 +219,18 @@ class Interception:
             return self.refuse(refusal(request.status, str(request)))
         body = self._joined(last)
         self._body.clear()
-        self._background = request.background
+        if not self._is_permitted(request.model):
+            self._refusal = DENIED
+        elif request.background:
+            self._refusal = BACKGROUND
         self._started = self._start(request, last.at)
         self._verdict = self._forwarding(body, last, streaming=request.streaming)
         self._turn(Sign.READ)
         return Step(records=(self._started,), wait=Wait.START)
+
+    def _is_permitted(self, model: str) -> bool:
+        actor, provider = self._request.actor, self._request.route.provider.name
+        return is_permitted(self._policy.permissions, actor=actor, provider=provider, model=model)
 
     def _forwarding(self, body: bytes, last: Last, *, streaming: bool) -> tuple[Reply, ...]:
         """The verdict that lets it pass; a duplex proxy has been waiting for the answer to each part."""
@@ -232,7 +247,7 @@ class Interception:
             interception=self.id,
             at=headers.at,
             initiator=self._request.actor,
-            actor_metadata={},
+            actor_metadata=self._request.actor_metadata,
             provider=route.provider.type,
             provider_name=route.provider.name,
             model=request.model,
@@ -256,17 +271,14 @@ class Interception:
         if not event.durable:
             self._turn(Sign.REFUSED)
             return Step(replies=(self._noted(NOT_RECORDED),), records=(self._rejected(event.at, NOT_RECORDED),))
-        if self._background:
+        if self._refusal is not None:
             self._turn(Sign.REFUSED)
-            records = (self._rejected(event.at, BACKGROUND),)
-            return Step(replies=(self._noted(BACKGROUND),), records=records, wait=Wait.END)
+            records = (self._rejected(event.at, self._refusal),)
+            return Step(replies=(self._noted(self._refusal),), records=records, wait=Wait.END)
         return Step(replies=replies, records=(Forwarded(interception=self.id, at=event.at),))
 
     def _rejected(self, at: float, reply: Refuse) -> Ended:
-        message = (
-            "background requests are not supported" if reply is BACKGROUND else "the start was not recorded in time"
-        )
-        failure = Failure(type=ErrorType.REJECTED, message=message)
+        failure = Failure(type=ErrorType.REJECTED, message=_REJECTED[reply.status])
         return Ended(interception=self.id, at=at, failure=failure, http_status=reply.status, provider_request_id=None)
 
     def _forward(self, part: Part, observe: Observe, *, streaming: bool) -> Forward:
@@ -275,7 +287,7 @@ class Interception:
             self._request.route.provider,
             self._request.credential,
             actor=self._request.actor,
-            actor_metadata={},
+            actor_metadata=self._request.actor_metadata,
             identity_header=self._policy.identity_header,
             also={} if streaming else self._time_out(),
         )

@@ -2,9 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 
 from pydantic import SecretStr
+
+from sidecar.core.permissions import Permission
+
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+class Source(StrEnum):
+    """What says who asks."""
+
+    HEADER = "header"
+    JWT = "jwt"
+    MTLS = "mtls"
+    API_KEY = "api_key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +50,18 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Everything an interception needs to know about its surroundings. `providers` by name."""
+    """Everything an interception needs to know about its surroundings. `providers` by name.
+
+    `identity_header`: what names the actor, or proves who it is; never sent on, and nobody's key for a provider.
+    `trusted`: where it is believed from; empty: everywhere. `claim`, `metadata_claims`: of a token.
+    """
 
     providers: Mapping[str, Provider]
+    source: Source = Source.HEADER
     identity_header: str = "x-forwarded-user"
     default_actor: str = ""
+    trusted: Networks = ()
+    claim: str = "sub"
+    metadata_claims: tuple[str, ...] = ()
+    permissions: tuple[Permission, ...] = ()
     bounds: Bounds = field(default_factory=Bounds)

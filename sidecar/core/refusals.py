@@ -25,6 +25,7 @@ def _refuse(status: int, message: str, *headers: tuple[str, str]) -> Refuse:
 
 
 BACKGROUND = refusal(501, "background requests are currently not supported by AI Bridge")
+DENIED = refusal(403, "a policy denies this model to this actor")
 NOT_FOUND = refusal(404, "no such route")
 TOO_LARGE = refusal(413, "request body too large")
 NOT_RECORDED = passing(500, "failed to record interception")

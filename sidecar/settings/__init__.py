@@ -2,8 +2,8 @@
 
 from sidecar.settings.checks import host_and_port
 from sidecar.settings.console import Console
+from sidecar.settings.identity import Identity, Issuer, PolicyRule, Tls
 from sidecar.settings.model import (
-    Identity,
     Limits,
     Provider,
     Recorder,
@@ -19,13 +19,16 @@ __all__ = [
     "Console",
     "Dump",
     "Identity",
+    "Issuer",
     "Limits",
+    "PolicyRule",
     "Provider",
     "Recorder",
     "Service",
     "Settings",
     "StoreKind",
     "Telemetry",
+    "Tls",
     "bare_environment",
     "defaults",
     "host_and_port",

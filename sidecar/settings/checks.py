@@ -1,6 +1,7 @@
 """What single settings may be. A check returns the value to use, or refuses and says what is allowed."""
 
 import ipaddress
+import json
 import os
 import re
 from pathlib import Path
@@ -136,19 +137,62 @@ def headers_once(headers: object) -> object:
     return headers
 
 
-def source(name: str) -> str:
-    """Where the actor's name comes from."""
-    if name in {"jwt", "mtls", "api_key"}:
-        refuse("not available yet; allowed: header")
-    if name != "header":
-        refuse("header")
-    return name
-
-
 def plain(text: str) -> str:
     """Text of one line."""
     if _CONTROL.search(text):
         refuse("text without control characters")
+    return text
+
+
+def cidr(text: str) -> str:
+    """A range of addresses, without host bits."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        refuse("a range of IP addresses, e.g. 10.0.0.0/8, without bits beyond the prefix")
+
+
+def claim(text: str) -> str:
+    """What can stand in a token."""
+    if not text.strip() or _CONTROL.search(text):
+        refuse("text without control characters, and not empty")
+    return text
+
+
+def glob(text: str) -> str:
+    """What can match something."""
+    if not text or _CONTROL.search(text):
+        refuse("a glob like gpt-5* without control characters, and not empty")
+    return text
+
+
+def some(values: tuple[str, ...]) -> tuple[str, ...]:
+    """At least one."""
+    if not values:
+        refuse("a list of at least one")
+    return values
+
+
+def jwks(value: Path | None) -> Path | None:
+    """A file with a JSON Web Key Set (RFC 7517, section 5)."""
+    if value is None:
+        return None
+    try:
+        keys = json.loads(value.read_bytes())["keys"]
+    except (OSError, ValueError, KeyError, TypeError):
+        keys = None
+    if not isinstance(keys, list) or not keys:
+        refuse('a file with a JSON Web Key Set: {"keys": [...]}')
+    return value
+
+
+def jwks_url(text: str) -> str:
+    """Where a JSON Web Key Set is; empty: nowhere. Who can change it on the way can be anybody."""
+    url = _url(text.partition("?")[0])
+    if text and (url is None or not _KEY.fullmatch(text) or set(text) & set(" #@\\")):
+        refuse("https://host/path, without user or fragment")
+    if url and url.scheme == "http" and not is_loopback(url.hostname or ""):
+        refuse("https://host/path, or http to loopback")
     return text
 
 

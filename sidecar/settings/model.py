@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from sidecar.core.masks import Masks
 from sidecar.core.privacy import Content, Gate
 from sidecar.settings import checks
 from sidecar.settings.console import Console
+from sidecar.settings.identity import Identity, Issuer, PolicyRule, Tls, sound
 from sidecar.settings.section import Section
 from sidecar.settings.telemetry import Dump, Telemetry
 
@@ -39,15 +41,6 @@ STORE_KINDS: Final[Mapping[str, StoreKind]] = {
     "grpc": "service",
     "grpcs": "service",
 }
-
-
-class Identity(Section):
-    """`[identity]`: who is asking."""
-
-    source: Annotated[str, AfterValidator(checks.source)] = "header"
-    header: Annotated[str, AfterValidator(checks.identity_header)] = "x-forwarded-user"
-    default_actor: Annotated[str, AfterValidator(checks.plain)] = ""
-    trust_header: bool = False
 
 
 class Provider(Section):
@@ -196,6 +189,9 @@ class Settings(Section):
     verdict: Annotated[str, AfterValidator(checks.verdict)] = "allow"
     envoy: OptionalFile = None
     identity: Identity = Field(default_factory=Identity)
+    issuers: tuple[Issuer, ...] = ()
+    tls: Tls = Field(default_factory=Tls)
+    policies: tuple[PolicyRule, ...] = ()
     providers: tuple[Provider, ...] = Field(default_factory=lambda: (Provider(),))
     recorder: Recorder = Field(default_factory=Recorder)
     telemetry: Telemetry = Field(default_factory=Telemetry)
@@ -210,8 +206,9 @@ class Settings(Section):
         if len(set(names)) != len(names) or not names:
             checks.refuse("at least one, and each name once", "providers", ", ".join(names))
         listen, admin = checks.host_and_port(self.listen), checks.host_and_port(self.admin)
-        if not checks.is_loopback(listen[0]) and not self.identity.trust_header:
-            checks.refuse("an address on loopback; others need identity.trust_header = true", "listen", self.listen)
+        if not checks.is_loopback(listen[0]) and not self._is_proved:
+            allowed = "an address on loopback; others need identity.trusted_cidrs, or identity.trust_header = true"
+            checks.refuse(allowed, "listen", self.listen)
         if listen == admin:
             checks.refuse("another address than listen's", "admin", self.admin)
         metrics = self.telemetry.metrics
@@ -222,6 +219,22 @@ class Settings(Section):
             allowed = f"a path that leaves {last.name} in it with {_SOCKET_BYTES} bytes at most"
             checks.refuse(allowed, "runtime_dir", str(self.runtime_dir))
         return self
+
+    @model_validator(mode="after")
+    def _identified(self) -> Self:
+        sound(self.identity, self.issuers, self.tls)
+        return self
+
+    @property
+    def _is_proved(self) -> bool:
+        """Whether nobody can name another as the actor, or the operator has seen to that."""
+        identity = self.identity
+        return identity.source != "header" or bool(identity.trusted_cidrs) or identity.trust_header
+
+    @property
+    def client_keys(self) -> Path:
+        """What Envoy reads of `identity.keys_file`."""
+        return self.runtime_dir / "client-keys.json"
 
     @property
     def database(self) -> Path:
@@ -262,8 +275,13 @@ class Settings(Section):
         """What the core decides by."""
         return policy.Policy(
             providers={provider.name: provider.policy() for provider in self.providers},
-            identity_header=self.identity.header,
+            source=policy.Source(self.identity.source),
+            identity_header=self.identity.token_header if self.identity.has_token else self.identity.header,
             default_actor=self.identity.default_actor,
+            trusted=tuple(map(ip_network, self.identity.trusted_cidrs)),
+            claim=self.identity.claim,
+            metadata_claims=self.identity.metadata_claims,
+            permissions=tuple(rule.permission() for rule in self.policies),
             bounds=policy.Bounds(
                 request_bytes=self.limits.max_request_bytes,
                 response_bytes=self.limits.max_response_bytes,

@@ -8,7 +8,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from sidecar.settings.console import Console
-from sidecar.settings.model import Identity, Limits, Provider, Recorder, Service, Settings
+from sidecar.settings.identity import Identity, Issuer, PolicyRule, Tls
+from sidecar.settings.model import Limits, Provider, Recorder, Service, Settings
 from sidecar.settings.telemetry import Dump, Telemetry
 
 _MASK = "***"
@@ -19,11 +20,14 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "console": Console,
     "dump": Dump,
     "identity": Identity,
+    "issuers": Issuer,
     "limits": Limits,
+    "policies": PolicyRule,
     "providers": Provider,
     "recorder": Recorder,
     "service": Service,
     "telemetry": Telemetry,
+    "tls": Tls,
 }
 
 
@@ -56,7 +60,7 @@ def _verdict(details: ErrorDetails, context: Mapping[str, object]) -> str:
         return f"no such setting; allowed: {', '.join(section.model_fields)}"
     kind = _KINDS.get(details["type"], details["msg"].removeprefix("Input should be "))
     allowed = str(context.get("allowed", kind))
-    return allowed if "not available yet" in allowed else f"allowed: {allowed}"
+    return f"allowed: {allowed}"
 
 
 def _dotted(place: tuple[int | str, ...]) -> str:

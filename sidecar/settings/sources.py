@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from sidecar.core.errors import BadSetting
 from sidecar.settings import checks
+from sidecar.settings.client_keys import clients
+from sidecar.settings.identity import Issuer
 from sidecar.settings.model import Provider, Settings
 from sidecar.settings.otel_environment import standard
 from sidecar.settings.refusals import line, lines
@@ -67,10 +69,13 @@ def load(config: Path | None) -> Settings:
     except SettingsError as error:
         raise BadSetting(_undecodable(error)) from None
     providers = tuple(_completed(index, provider) for index, provider in enumerate(settings.providers))
+    if settings.identity.keys_file:
+        clients(settings.identity.keys_file)
     telemetry = settings.telemetry
     if telemetry.otlp_endpoint:  # else it is nobody's business what stands there
         telemetry = telemetry.told(standard(os.environ))
-    return settings.model_copy(update={"providers": providers, "telemetry": telemetry})
+    issuers = tuple(map(_with_authorities, settings.issuers))
+    return settings.model_copy(update={"providers": providers, "telemetry": telemetry, "issuers": issuers})
 
 
 def bare_environment() -> dict[str, str]:
@@ -135,6 +140,13 @@ def _completed(index: int, provider: Provider) -> Provider:
     if provider.tls and not provider.ca_file:
         changes["ca_file"] = _system_bundle()
     return provider.model_copy(update=changes)
+
+
+def _with_authorities(issuer: Issuer) -> Issuer:
+    """With the system's certificate authorities, unless it names its own or needs none."""
+    if issuer.ca_file or not issuer.jwks_url.startswith("https:"):
+        return issuer
+    return issuer.model_copy(update={"ca_file": _system_bundle()})
 
 
 def _key(name: str, file: Path) -> SecretStr:

@@ -30,6 +30,7 @@ def test_a_request_with_a_route_an_actor_and_a_key_may_go_on() -> None:
         headers=headers,
         route=Route(provider=OPENAI, treatment=Treatment.INTERCEPT, path="/openai/v1/responses"),
         actor="alice",
+        actor_metadata={},
         credential=Credential(
             kind=CredentialKind.CENTRALIZED, hint="sk-c...6789", secret=SecretStr("sk-central-0123456789")
         ),

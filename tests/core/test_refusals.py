@@ -38,6 +38,7 @@ def test_a_background_request_is_refused_in_exactly_these_words() -> None:
 
 STATUS = {
     "BACKGROUND": 501,
+    "DENIED": 403,
     "INTERNAL": 500,
     "NOT_FOUND": 404,
     "NOT_RECORDED": 500,

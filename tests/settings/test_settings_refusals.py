@@ -7,8 +7,8 @@ from sidecar.settings import load
 
 KEY = "sk-secret-0123456789"
 TOP = (
-    "listen, admin, runtime_dir, workers, verdict, envoy, identity, providers, recorder, telemetry, limits, service, "
-    "dump, console"
+    "listen, admin, runtime_dir, workers, verdict, envoy, identity, issuers, tls, policies, providers, recorder, "
+    "telemetry, limits, service, dump, console"
 )
 PROVIDER = (
     "name, type, base_url, ca_file, api_key, api_key_file, auth_header, byok, send_actor_headers, pass_cookies, "
@@ -39,7 +39,27 @@ RECORDER = (
 OTLP = 'allowed: "" (off), http://host:port or https://host:port, without user, query or fragment'
 VERDICT = "allowed: 1 to 128 letters, digits, dots, dashes and underscores"
 PLAIN_HTTP = "allowed: https, or http to loopback; allow_http = true sends keys over plain HTTP all the same"
-IDENTITY = "source, header, default_actor, trust_header"
+IDENTITY = "source, header, default_actor, trust_header, trusted_cidrs, token_header, claim, metadata_claims, keys_file"
+ISSUERS = "issuer, audiences, jwks_file, jwks_url, ca_file"
+POLICY = "action, actors, providers, models"
+SOURCES = "allowed: 'header', 'jwt', 'mtls' or 'api_key'"
+MTLS = "allowed: mtls only together with tls.cert_file, tls.key_file and tls.client_ca_file"
+API_KEY = "allowed: api_key only together with identity.keys_file"
+OPEN_LISTEN = "allowed: an address on loopback; others need identity.trusted_cidrs, or identity.trust_header = true"
+BOTH = "allowed: both cert_file and key_file, or neither"
+WITH_CERTIFICATE = "allowed: only with cert_file and key_file"
+CLAIM = "allowed: text without control characters, and not empty"
+GLOB = "allowed: a glob like gpt-5* without control characters, and not empty"
+CIDR = "allowed: a range of IP addresses, e.g. 10.0.0.0/8, without bits beyond the prefix"
+ONLY_WITH = "allowed: only with identity.source ="
+KEY_SET = 'allowed: a file with a JSON Web Key Set: {"keys": [...]}'
+ISSUER = """
+[[issuers]]
+issuer = "https://i.example"
+audiences = ["us"]
+jwks_url = "https://i.example/keys"
+"""
+JWT = f'identity.source = "jwt"\n{ISSUER}'
 BOOLEAN = "allowed: a valid boolean, unable to interpret input"
 RETRY = 'allowed: "5xx" or a status from 400 to 599'
 FILE = "allowed: the path of a file that exists"
@@ -106,7 +126,7 @@ def test_a_wrong_variable_is_named(name: str, value: str, line: str, monkeypatch
         ('listen = "example.com:80"', f'listen = "example.com:80": {ADDRESS}'),
         (
             'listen = "0.0.0.0:80"',
-            'listen = "0.0.0.0:80": allowed: an address on loopback; others need identity.trust_header = true',
+            f'listen = "0.0.0.0:80": {OPEN_LISTEN}',
         ),
         ('admin = "0.0.0.0:80"', f'admin = "0.0.0.0:80": {LOOPBACK}'),
         ('admin = "localhost:10000"', 'admin = "localhost:10000": allowed: another address than listen\'s'),
@@ -135,10 +155,44 @@ def test_a_wrong_variable_is_named(name: str, value: str, line: str, monkeypatch
             f'runtime_dir = "/{"x" * 93}"\nworkers = 11',
             f'runtime_dir = "/{"x" * 93}": allowed: a path that leaves worker-10.sock in it with 107 bytes at most',
         ),
-        ('identity.source = "jwt"', 'identity.source = "jwt": not available yet; allowed: header'),
-        ('identity.source = "mtls"', 'identity.source = "mtls": not available yet; allowed: header'),
-        ('identity.source = "api_key"', 'identity.source = "api_key": not available yet; allowed: header'),
-        ('identity.source = "cookie"', 'identity.source = "cookie": allowed: header'),
+        ('identity.source = "cookie"', f'identity.source = "cookie": {SOURCES}'),
+        ('identity.source = "jwt"', 'identity.source = "jwt": allowed: jwt only together with [[issuers]]'),
+        ('identity.source = "mtls"', f'identity.source = "mtls": {MTLS}'),
+        ('identity.source = "api_key"', f'identity.source = "api_key": {API_KEY}'),
+        ('identity.claim = " "', f'identity.claim = " ": {CLAIM}'),
+        ('identity.token_header = "host"', f'identity.token_header = "host": {FRAMING}'),
+        ('identity.keys_file = "nowhere"', f'identity.keys_file = "nowhere": {FILE}'),
+        ('identity.keys_file = "some.toml"', f'identity.keys_file = "{{here}}/some.toml": {ONLY_WITH} "api_key"'),
+        ('identity.trusted_cidrs = ["10.0.0.1/8"]', f'identity.trusted_cidrs[0] = "10.0.0.1/8": {CIDR}'),
+        (f'identity.default_actor = "me"\n{JWT}', f'identity.default_actor = "me": {ONLY_WITH} "header"'),
+        (
+            f'identity.trusted_cidrs = ["::/0", "10.0.0.0/8"]\n{JWT}',
+            f'identity.trusted_cidrs = "::/0, 10.0.0.0/8": {ONLY_WITH} "header"',
+        ),
+        (ISSUER, f'issuers = ***: {ONLY_WITH} "jwt"'),
+        (f"{JWT}{ISSUER}", "issuers = ***: allowed: each issuer once"),
+        (f"{ISSUER}name = 1", f"issuers[0].name = ***: no such setting; allowed: {ISSUERS}"),
+        (ISSUER.replace('"https://i.example"', '""'), f'issuers[0].issuer = "": {CLAIM}'),
+        (ISSUER.replace('["us"]', "[]"), "issuers[0].audiences = ***: allowed: a list of at least one"),
+        (
+            ISSUER.replace('"https://i.example/keys"', '""'),
+            'issuers[0].jwks_url = "": allowed: a jwks_url, or jwks_file: tokens are checked by keys',
+        ),
+        (
+            ISSUER.replace("https://i.example/keys", "http://i.example/keys"),
+            'issuers[0].jwks_url = "http://i.example/keys": allowed: https://host/path, or http to loopback',
+        ),
+        (
+            ISSUER.replace("https://i.example/keys", "https://u@i.example/keys"),
+            'issuers[0].jwks_url = "https://***@i.example/keys": allowed: https://host/path, without user or fragment',
+        ),
+        (f'{ISSUER}jwks_file = "some.toml"', f'issuers[0].jwks_file = "some.toml": {KEY_SET}'),
+        ('tls.cert_file = "some.toml"', f'tls.cert_file = "{{here}}/some.toml": {BOTH}'),
+        ('tls.client_ca_file = "some.toml"', f'tls.client_ca_file = "{{here}}/some.toml": {WITH_CERTIFICATE}'),
+        ('policies = [{action = "maybe"}]', "policies[0].action = \"maybe\": allowed: 'allow' or 'deny'"),
+        ("policies = [{models = []}]", "policies[0].models = ***: allowed: a list of at least one"),
+        ('policies = [{actors = [""]}]', f'policies[0].actors[0] = "": {GLOB}'),
+        ("policies = [{users = []}]", f"policies[0].users = ***: no such setting; allowed: {POLICY}"),
         ('identity.header = ":path"', f'identity.header = ":path": {HEADER}'),
         ('identity.header = "Host"', f'identity.header = "Host": {FRAMING}'),
         ('identity.header = "Authorization"', f'identity.header = "Authorization": {NO_CREDENTIAL}'),
@@ -221,8 +275,8 @@ def test_a_wrong_variable_is_named(name: str, value: str, line: str, monkeypatch
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_one_line(text: str, line: str) -> None:
-    """Its key, its value unless that is or may be a secret, and what is allowed."""
-    assert refusal(text) == line
+    """Its key, its value unless that is or may be a secret, and what is allowed. `{here}`: the current directory."""
+    assert refusal(text) == line.replace("{here}", str(Path.cwd()))
 
 
 def test_each_of_several_wrong_settings_has_its_line() -> None:

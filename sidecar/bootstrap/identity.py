@@ -1,0 +1,146 @@
+"""What proves who asks, before the sidecar is asked: a token or a key by a filter, a certificate by TLS.
+
+Keys are in no bootstrap: Envoy takes them as they are and not hashed, so their filter is configured by a file of its
+own (the runtime directory's `client-keys.json`), which Envoy reads again when another takes its place.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from betterproto2 import Casing
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    ConfigSource,
+    DataSource,
+    ExtensionConfigSource,
+    HttpUri,
+    PathConfigSource,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.config.route.v3 import RouteMatch
+from envoy_data_plane.envoy.extensions.filters.http.api_key_auth.v3 import ApiKeyAuth, Credential, Forwarding, KeySource
+from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
+    JwksAsyncFetch,
+    JwtAuthentication,
+    JwtHeader,
+    JwtProvider,
+    JwtRequirement,
+    JwtRequirementOrList,
+    RemoteJwks,
+    RequirementRule,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
+
+from sidecar.bootstrap import tls
+from sidecar.bootstrap.messages import endpoints, http_filter, packed, seconds, tcp
+from sidecar.core.identity import ADDRESS, CLAIMS, CLIENT_HEADER, DNS, JWT_FILTER, URI
+from sidecar.settings import Issuer, Settings
+from sidecar.settings.checks import is_ip
+from sidecar.settings.client_keys import clients
+
+_KEYS_FILTER = "envoy.filters.http.api_key_auth"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# By source: the filters that refuse by themselves, which Envoy's own answers do without.
+FILTERS: Final = {"header": (), "jwt": ("jwt_authn",), "mtls": (), "api_key": ("api_key_auth",)}
+
+
+def filters(settings: Settings) -> Iterator[HttpFilter]:
+    """What refuses with 401 who cannot prove who asks."""
+    match settings.identity.source:
+        case "jwt":
+            yield http_filter("jwt_authn", _tokens(settings))
+        case "api_key":
+            source = ConfigSource(
+                path_config_source=PathConfigSource(path=str(settings.client_keys)), resource_api_version=ApiVersion.V3
+            )
+            kinds = [packed(ApiKeyAuth()).type_url]
+            yield HttpFilter(
+                name=_KEYS_FILTER, config_discovery=ExtensionConfigSource(config_source=source, type_urls=kinds)
+            )
+
+
+def attributes(settings: Settings) -> list[str]:
+    """What the sidecar is told of the connection."""
+    if settings.identity.source == "mtls":
+        return [URI, DNS]
+    return [ADDRESS] if settings.identity.trusted_cidrs else []
+
+
+def namespaces(settings: Settings) -> list[str]:
+    """What the sidecar is told of what other filters found."""
+    return [JWT_FILTER] if settings.identity.source == "jwt" else []
+
+
+def client_keys(settings: Settings) -> str:
+    """The file with the clients' keys as Envoy reads it: a secret. Raises BadSetting for a wrong one of theirs."""
+    found = clients(settings.identity.keys_file) if settings.identity.keys_file else ()
+    config = ApiKeyAuth(
+        credentials=[Credential(key=key.get_secret_value(), client=actor) for key, actor in found],
+        key_sources=[KeySource(header=settings.identity.token_header)],
+        forwarding=Forwarding(header=CLIENT_HEADER, hide_credentials=True),
+    )
+    resource = packed(TypedExtensionConfig(name=_KEYS_FILTER, typed_config=packed(config)))
+    return json.dumps(DiscoveryResponse(resources=[resource]).to_dict(casing=Casing.SNAKE))
+
+
+def clusters(settings: Settings) -> Iterator[Cluster]:
+    """Where issuers' keys are fetched."""
+    for index, issuer in enumerate(settings.issuers):
+        if issuer.jwks_url:
+            yield _cluster(_name(index), issuer)
+
+
+def _name(index: int) -> str:
+    return f"issuer-{index}"
+
+
+def _cluster(name: str, issuer: Issuer) -> Cluster:
+    url = urlsplit(issuer.jwks_url)
+    host, numeric = url.hostname or "", is_ip(url.hostname or "")
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.STRICT_DNS,
+        dns_lookup_family=ClusterDnsLookupFamily.AUTO if numeric else ClusterDnsLookupFamily.V4_PREFERRED,
+        connect_timeout=seconds(5),
+        load_assignment=endpoints(name, tcp(host, url.port or _DEFAULT_PORTS[url.scheme])),
+        transport_socket=tls.client(host, *_authorities(issuer)) if url.scheme == "https" else None,
+    )
+
+
+def _authorities(issuer: Issuer) -> tuple[str, ...]:
+    return (str(issuer.ca_file),) if issuer.ca_file else ()
+
+
+def _tokens(settings: Settings) -> JwtAuthentication:
+    """Every request needs a token of one of the issuers."""
+    providers = {_name(index): _issuer(settings, index, issuer) for index, issuer in enumerate(settings.issuers)}
+    each = [JwtRequirement(provider_name=name) for name in providers]
+    one_of_them = each[0] if len(each) == 1 else JwtRequirement(requires_any=JwtRequirementOrList(requirements=each))
+    rule = RequirementRule(match=RouteMatch(prefix="/"), requires=one_of_them)
+    return JwtAuthentication(providers=providers, rules=[rule])
+
+
+def _issuer(settings: Settings, index: int, issuer: Issuer) -> JwtProvider:
+    header = settings.identity.token_header
+    return JwtProvider(
+        issuer=issuer.issuer,
+        audiences=list(issuer.audiences),
+        require_expiration=True,  # else a token without an end would be good for ever
+        local_jwks=DataSource(filename=str(issuer.jwks_file)) if issuer.jwks_file else None,
+        remote_jwks=_remote(_name(index), issuer) if issuer.jwks_url else None,
+        from_headers=[JwtHeader(name=header, value_prefix="Bearer " if header == "authorization" else "")],
+        payload_in_metadata=CLAIMS,
+    )
+
+
+def _remote(cluster: str, issuer: Issuer) -> RemoteJwks:
+    """Fetched before the first client is served, and again every ten minutes."""
+    return RemoteJwks(
+        http_uri=HttpUri(uri=issuer.jwks_url, cluster=cluster, timeout=seconds(5)),
+        cache_duration=seconds(600),
+        async_fetch=JwksAsyncFetch(failed_refetch_duration=seconds(1)),
+    )

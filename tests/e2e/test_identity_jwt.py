@@ -1,0 +1,171 @@
+"""Who asks is who the token says, whatever a header says; Envoy refuses all others."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.answers import Answer
+from examples.provider import Provider, ThreadedProvider
+from tests.conftest import StartBridge
+from tests.e2e.bridges import CENTRAL_KEY, Bridge, bridge
+from tests.e2e.connections import Response, ask
+from tests.e2e.exchanges import ASKED, whole
+from tests.e2e.identities import AUDIENCE, ISSUER, Signer, encoded, unsigned
+from tests.e2e.replaying import NAMES, PLAYS, Stage
+from tests.e2e.scripts import Script
+from tests.transcripts import Transcript
+
+REFUSED = {"code": "401", "message": "no valid credential for this bridge"}
+
+
+@pytest.fixture(scope="module")
+def signer() -> Signer:
+    return Signer()
+
+
+@pytest.fixture(scope="module")
+def issuer(signer: Signer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    file = tmp_path_factory.mktemp("issuer") / "jwks.json"
+    file.write_text(json.dumps(signer.jwks()))
+    return {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_file": str(file)}
+
+
+@pytest.fixture(scope="module")
+def running(
+    issuer: dict[str, object], tmp_path_factory: pytest.TempPathFactory, provider: ThreadedProvider
+) -> Iterator[Bridge]:
+    identity = {"source": "jwt", "metadata_claims": ["email", "groups", "level"]}
+    with bridge(tmp_path_factory.mktemp("jwt"), provider.url, identity=identity, issuers=[issuer]) as started:
+        yield started
+        assert started.stop() == 0
+
+
+def bearer(token: str) -> tuple[str, str]:
+    return "authorization", f"Bearer {token}"
+
+
+@pytest.mark.parametrize(("transcript", "streaming"), PLAYS, ids=NAMES)
+def test_a_situation_passes_untouched_and_is_recorded_for_the_subject(  # noqa: PLR0913, PLR0917 - fixtures
+    transcript: Transcript,
+    streaming: bool,  # noqa: FBT001 - what a transcript is played by
+    case: str,
+    running: Bridge,
+    signer: Signer,
+    provider: ThreadedProvider,
+    script: Script,
+) -> None:
+    """Every request says `x-forwarded-user: ada` as well."""
+
+    def asked(body: bytes, path: str) -> Response:
+        return ask(running.port, case, body, bearer(signer.token()), path=path)
+
+    Stage(running, provider, script).replay(case, transcript, streaming=streaming, actor="grace", ask=asked)
+
+
+def test_the_token_goes_no_further_and_is_nobodys_key(
+    case: str, running: Bridge, signer: Signer, provider: ThreadedProvider, script: Script
+) -> None:
+    script[case] = whole(case)
+    token = signer.token(email="g@navy.example", groups=["a", "b"], level=7)
+    assert ask(running.port, case, ASKED, bearer(token)).status == 200
+    (seen,) = provider.seen[case]
+    assert seen.all("authorization") == [f"Bearer {CENTRAL_KEY}"]
+    assert token not in repr(seen.headers)
+    row = running.session(case).interception
+    assert row["credential_kind"] == "centralized"
+    assert json.loads(row["actor_metadata"]) == {"email": "g@navy.example", "groups": '["a","b"]', "level": "7"}
+
+
+def forged() -> dict[str, Callable[[Signer], tuple[tuple[str, str], ...]]]:
+    """What no client may get through with, each by what is wrong with it."""
+    return {
+        "no token": lambda _: (),
+        "only a header": lambda _: (("x-forwarded-user", "root"), ("x-ai-bridge-actor-client", "root")),
+        "no JWT": lambda _: (bearer("sk-something"),),
+        "another scheme": lambda signer: (("authorization", f"Basic {signer.token()}"),),
+        "another's signature": lambda _: (bearer(Signer().token()),),
+        "no algorithm": lambda _: (bearer(f"{unsigned('none')}."),),
+        "the public key as a secret": lambda signer: (bearer(_by_secret(signer)),),
+        "other claims than were signed": lambda signer: (bearer(_swapped(signer)),),
+        "another audience": lambda signer: (bearer(signer.token(aud="others")),),
+        "no audience": lambda signer: (bearer(signer.token(aud=None)),),
+        "another issuer": lambda signer: (bearer(signer.token(iss="https://other.example")),),
+        "expired": lambda signer: (bearer(signer.token(exp=1_600_000_000)),),
+        "no end": lambda signer: (bearer(signer.token(exp=None)),),
+        "not yet": lambda signer: (bearer(signer.token(nbf=4_000_000_000, exp=4_100_000_000)),),
+        "in another header": lambda signer: (("x-jwt", signer.token()),),
+    }
+
+
+def _by_secret(signer: Signer) -> str:
+    text = unsigned("HS256")
+    secret = json.dumps(signer.jwks()).encode()
+    return f"{text}.{encoded(hmac.digest(secret, text.encode(), hashlib.sha256))}"
+
+
+def _swapped(signer: Signer) -> str:
+    return f"{unsigned('RS256', sub='root')}.{signer.token().rpartition('.')[2]}"
+
+
+@pytest.mark.parametrize("wrong", forged())
+def test_what_is_forged_is_refused_by_envoy(
+    wrong: str, case: str, running: Bridge, signer: Signer, provider: ThreadedProvider
+) -> None:
+    denied = running.statistic("http.aibridge.jwt_authn.denied")
+    response = ask(running.port, case, ASKED, *forged()[wrong](signer))
+    assert (response.status, response.first("content-type"), response.json()) == (401, "application/json", REFUSED)
+    assert running.statistic("http.aibridge.jwt_authn.denied") > denied
+    assert provider.seen[case] == []
+    assert running.sessions(case) == []
+
+
+@pytest.mark.parametrize("subject", [None, "", " ", 17, ["grace"], {"a": "grace"}])
+def test_a_token_that_names_nobody_is_refused(subject: object, case: str, running: Bridge, signer: Signer) -> None:
+    """A number is not one: Envoy hands it on as a float, and two people could share that."""
+    response = ask(running.port, case, ASKED, bearer(signer.token(sub=subject)))
+    assert response.status in {400, 401}
+    assert running.sessions(case) == []
+
+
+def test_claims_that_a_client_writes_are_ignored(case: str, running: Bridge, signer: Signer, script: Script) -> None:
+    """None of the names under which filters and proxies hand claims on."""
+    script[case] = whole(case)
+    claims = encoded(json.dumps({"sub": "root"}).encode())
+    more = (("x-jwt-payload", claims), ("sub", "root"), ("x-forwarded-user", "root"), ("x_forwarded_user", "root"))
+    assert ask(running.port, case, ASKED, bearer(signer.token()), *more).status == 200
+    assert running.session(case).interception["initiator_id"] == "grace"
+
+
+def test_what_needs_no_actor_needs_no_token(case: str, running: Bridge) -> None:
+    assert ask(running.port, case, method="GET", path="/healthz").status == 200
+    assert ask(running.port, case, method="GET", path="/nowhere").status == 404
+
+
+def test_in_a_header_of_its_own_it_leaves_the_clients_key_alone(
+    case: str, tmp_path: Path, start_bridge: StartBridge, provider: ThreadedProvider, script: Script
+) -> None:
+    """Two issuers; the second one's keys are fetched. Another claim names the actor."""
+    first, second = Signer(), Signer()
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps(first.jwks()))
+    with ThreadedProvider(Provider(lambda _: Answer(body=json.dumps(second.jwks()).encode()))) as keys:
+        issuers = [
+            {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_file": str(file)},
+            {"issuer": "https://two.example", "audiences": [AUDIENCE], "jwks_url": f"{keys.url}/keys"},
+        ]
+        identity = {"source": "jwt", "token_header": "x-identity", "claim": "email"}
+        running = start_bridge(identity=identity, issuers=issuers)
+        script[case] = whole(case)
+        token = second.token(iss="https://two.example", email="g@navy.example")
+        own = ("authorization", "Bearer sk-own-0123456789abcdef")
+        crossed = first.token(iss="https://two.example")
+        assert ask(running.port, case, ASKED, ("x-identity", crossed), own).status == 401
+        assert ask(running.port, case, ASKED, ("x-identity", token), own).status == 200
+    (seen,) = provider.seen[case]
+    assert (seen.all("authorization"), seen.all("x-identity")) == ([own[1]], [])
+    row = running.session(case).interception
+    assert (row["initiator_id"], row["credential_kind"]) == ("g@navy.example", "byok")
