@@ -8,7 +8,7 @@ import yaml
 from deploy import render
 
 Fields = dict[str, Any]
-EXAMPLES = (*render.PLAIN, "full")
+EXAMPLES = (*render.PLAIN, "full", "identified")
 
 
 @cache

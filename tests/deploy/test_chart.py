@@ -99,7 +99,8 @@ def test_values_that_do_not_fit_together_are_named(wrong: Fields, said: str) -> 
 def test_the_settings_are_such_as_the_sidecar_takes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the secrets where the pod has them."""
     text = file(resources(name), "aibridge.toml")
-    for secret in ("provider/api-key", "store/ca.crt", "store/tls.crt", "store/tls.key"):
+    files = [f"{folder}/{name}" for folder in ("store", "tls") for name in ("ca.crt", "tls.crt", "tls.key")]
+    for secret in ("provider/api-key", *files):
         here = tmp_path / secret
         here.parent.mkdir(exist_ok=True)
         here.write_text("sk-secret")
@@ -154,7 +155,21 @@ def test_nothing_needs_a_shell(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["service", "full", "sidecar"])
+@pytest.mark.parametrize(
+    ("identity", "trusted"),
+    [
+        ({}, True),
+        ({"header": "x-user"}, True),
+        ({"trusted_cidrs": ["10.0.0.0/8"]}, None),
+        ({"source": "jwt"}, None),
+    ],
+)
+def test_a_header_is_trusted_where_nothing_else_is_said(identity: Fields, trusted: bool | None) -> None:  # noqa: FBT001
+    found = made(render.values("service") | {"settings": {"identity": identity}})
+    assert tomllib.loads(file(found, "aibridge.toml"))["identity"].get("trust_header") == trusted
+
+
+@pytest.mark.parametrize("name", ["service", "full", "sidecar", "identified"])
 def test_a_pod_has_time_to_drain_and_then_to_stop(name: str) -> None:
     found = resources(name)
     command = ours(found)["aibridge"]["lifecycle"]["preStop"]["exec"]["command"]
@@ -181,7 +196,7 @@ def test_the_journal_is_on_a_disk(name: str) -> None:
     assert mounts["aibridge-journal"] == "/var/lib/aibridge"
     volumes = {volume["name"]: volume for volume in pod(found)["volumes"]}
     assert all(volume.get("emptyDir", {}).get("medium", "") == "" for volume in volumes.values())
-    if name in {"service", "full"}:
+    if name in {"service", "full", "identified"}:
         (claim,) = only(found, "StatefulSet")["spec"]["volumeClaimTemplates"]
         assert claim["metadata"]["name"] == "aibridge-journal"
         assert "aibridge-journal" not in volumes

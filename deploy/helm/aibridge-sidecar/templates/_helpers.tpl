@@ -37,7 +37,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $settings := dict "runtime_dir" "/run/aibridge/bridge" "providers" (list $provider) "recorder" $recorder "telemetry" (dict "log_format" "json") }}
 {{- if eq .Values.mode "service" }}
 {{- $_ := set $settings "listen" "0.0.0.0:10000" }}
+{{- $identity := dig "identity" dict .Values.settings }}
+{{- if and (eq (dig "source" "header" $identity) "header") (not (hasKey $identity "trusted_cidrs")) }}
 {{- $_ := set $settings "identity" (dict "trust_header" true) }}
+{{- end }}
 {{- end }}
 {{- $settings = mergeOverwrite $settings (deepCopy .Values.settings) }}
 {{- include "aibridge.whole" $settings }}
@@ -163,9 +166,14 @@ volumeMounts:
 {{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end }}
 
+{{- /* Where the kubelet can ask: it has no certificate to show. */ -}}
 {{- define "aibridge.health" -}}
 path: /healthz
-port: {{ eq .Values.mode "service" | ternary "http" .Values.relay.port }}
+port: {{ and (eq .Values.mode "service") (not (include "aibridge.tls" .)) | ternary "http" .Values.relay.port }}
+{{- end }}
+
+{{- define "aibridge.tls" -}}
+{{- dig "tls" "cert_file" "" .Values.settings }}
 {{- end }}
 
 {{- define "aibridge.volumes" -}}

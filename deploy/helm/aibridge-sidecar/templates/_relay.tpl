@@ -32,7 +32,7 @@ static_resources:
                           route: {cluster: metrics, timeout: 10s}
                         {{- if not (include "aibridge.mesh" .) }}
                         - match: {path: /healthz, headers: [{name: ":method", string_match: {exact: GET}}]}
-                          route: {cluster: bridge, timeout: 2s}
+                          route: {cluster: bridge, timeout: 2s{{ if include "aibridge.tls" . }}, prefix_rewrite: /ready{{ end }}}
                         {{- end }}
                         - match: {prefix: /}
                           direct_response: {status: 404}
@@ -59,7 +59,7 @@ static_resources:
     {{- else }}
     - name: bridge
       connect_timeout: 1s
-      load_assignment: {{- include "aibridge.relay.at" (list "bridge" (dict "socket_address" (dict "address" "127.0.0.1" "port_value" 10000))) | nindent 8 }}
+      load_assignment: {{- include "aibridge.relay.at" (list "bridge" (dict "socket_address" (dict "address" "127.0.0.1" "port_value" (include "aibridge.tls" . | empty | ternary 10000 9901)))) | nindent 8 }}
     {{- end }}
 {{- end }}
 
