@@ -69,7 +69,7 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{- /* Native sidecars, in their order: each is up before the next starts, and gone after it. For other charts, too. */ -}}
+{{- /* Native sidecars, in their order: each is up before the next starts, and gone after it. */ -}}
 {{- define "aibridge.sidecars" -}}
 {{- if not (include "aibridge.mesh" .) -}}
 # The access log goes where the pod's logs go, not into a file that nobody rotates.
