@@ -21,13 +21,16 @@ from sidecar.admin import Envoy
 from sidecar.assignment import TIME
 from sidecar.children import EnvoyChild, Keeper, Worker
 from sidecar.core.errors import JournalUnavailable
+from sidecar.core.records import Ended
 from sidecar.ids import Ids
 from sidecar.recorder.connection import BUSY
 from sidecar.recorder.migration import migrate
 from sidecar.recorder.owners import owning
 from sidecar.recorder.recovery import PATIENCE, abandoned, end_lost
+from sidecar.recorder.rows import moment
 from sidecar.settings import Settings
 from sidecar.telemetry import sheets
+from sidecar.telemetry.lines import Lines
 from sidecar.telemetry.scrapes import Scrapes
 
 log = structlog.get_logger()
@@ -69,6 +72,7 @@ class Bridge:
         self._lock = lock
         self._owner = secrets.token_hex(4)
         name = f"{socket.gethostname()}:{settings.listen}:{self._owner}"
+        self._name = name
         self._names = [f"{name}:{index}" for index in range(settings.workers)]
         self._workers: list[Worker] = []
         self._keepers: list[Keeper] = []  # one, or none
@@ -85,6 +89,7 @@ class Bridge:
             asyncio.get_running_loop().add_signal_handler(name, self._tell)
         _warn_of_missing_keys(self._settings)
         sheets.empty(self._settings)
+        began = time.time()
         database = self._settings.database
         await asyncio.to_thread(migrate, database)
         with owning(database, self._owner) as lock:
@@ -94,7 +99,7 @@ class Bridge:
                 for index, name in enumerate(self._names)
             ]
             if self._settings.needs_keeper:
-                self._keepers = [Keeper(self._settings, locks=(self._lock,))]
+                self._keepers = [Keeper(self._settings, bridge=self._name, since=began, locks=(self._lock,))]
             await self._run()
 
     async def _run(self) -> None:
@@ -156,14 +161,16 @@ class Bridge:
     async def _end_lost(self, *workers: str, patience: float = PATIENCE) -> None:
         """End what they left open; where the journal is out of reach, the next start does."""
         try:
-            ended = await asyncio.to_thread(
+            records = await asyncio.to_thread(
                 end_lost, self._settings.database, workers, at=time.time(), new_id=Ids(time.time), patience=patience
             )
         except JournalUnavailable as error:
             log.warning("interceptions left open could not be ended", reason=str(error))
-        else:
-            if ended:
-                log.warning("interceptions left open were ended as lost", workers=workers, interceptions=ended)
+            return
+        if self._settings.telemetry.log_records:
+            Lines(moment)(records)
+        if ended := sum(isinstance(record, Ended) for record in records):
+            log.warning("interceptions left open were ended as lost", workers=workers, interceptions=ended)
 
 
 def _warn_of_missing_keys(settings: Settings) -> None:

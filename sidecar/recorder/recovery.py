@@ -6,19 +6,20 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sidecar.core.records import ErrorType
+from sidecar.core.records import Ended, ErrorType, Failure, Prompt
 from sidecar.recorder.connection import check, connect, unavailable
 from sidecar.recorder.owners import is_dead
 from sidecar.recorder.rows import PROMPT, moment
 
-MESSAGE = "the worker was lost before the interception ended"
+Said = Prompt | Ended
+LOST = Failure(type=ErrorType.LOST, message="the worker was lost before the interception ended")
 PATIENCE = 10.0  # seconds that a start waits for another process's transaction
 
 OPEN = "SELECT DISTINCT worker FROM interceptions WHERE ended_at IS NULL"
 THEIRS = "ended_at IS NULL AND worker IN (SELECT value FROM json_each(:workers))"
 # S608: the condition above; the values are bound.
 ANY = f"SELECT 1 FROM interceptions WHERE {THEIRS} LIMIT 1"  # noqa: S608
-FIND = f"SELECT id, open_prompt FROM interceptions WHERE {THEIRS} AND open_prompt IS NOT NULL"  # noqa: S608
+FIND = f"SELECT id, open_prompt FROM interceptions WHERE {THEIRS}"  # noqa: S608
 END = (
     "UPDATE interceptions SET ended_at = :at, status = 'failed', error_type = :type, error_message = :message, "  # noqa: S608
     f"open_prompt = NULL WHERE {THEIRS}"
@@ -37,11 +38,12 @@ def abandoned(database: Path) -> list[str]:
 
 def end_lost(
     database: Path, workers: Collection[str], *, at: float, new_id: Callable[[], str], patience: float = PATIENCE
-) -> int:
-    """Ends the open interceptions of these workers as lost; returns how many there were.
+) -> tuple[Said, ...]:
+    """Ends the open interceptions of these workers as lost; returns the records that say so, each one's end last.
 
-    Their prompts are kept, without a response id. `at`: seconds since the epoch. All or nothing; nobody else's rows
-    are touched. None of these workers may be running. `patience`: seconds to wait for another process's transaction.
+    Their prompts are kept, without a response id, as the gate let them when they began. `at`: seconds since the epoch.
+    All or nothing; nobody else's rows are touched. None of these workers may be running. `patience`: seconds to wait
+    for another process's transaction.
     Raises `JournalUnavailable`.
     """
     check(database, busy=patience)
@@ -49,18 +51,30 @@ def end_lost(
     try:
         with closing(connect(database, busy=patience)) as connection:
             if not connection.execute(ANY, values).fetchone():  # readers wait for nobody
-                return 0
+                return ()
             with _transaction(connection):
-                return _end(connection, values, moment(at), new_id)
+                return _end(connection, values, at, new_id)
     except sqlite3.Error as error:
         raise unavailable(database, error) from error
 
 
-def _end(connection: sqlite3.Connection, values: dict[str, str], at: str, new_id: Callable[[], str]) -> int:
-    prompts = connection.execute(FIND, values).fetchall()
-    connection.executemany(PROMPT.sql, [(new_id(), interception, "", text, at) for interception, text in prompts])
-    told = {"at": at, "type": ErrorType.LOST.value, "message": MESSAGE}
-    return connection.execute(END, values | told).rowcount
+def _end(
+    connection: sqlite3.Connection, values: dict[str, str], at: float, new_id: Callable[[], str]
+) -> tuple[Said, ...]:
+    found = connection.execute(FIND, values).fetchall()
+    said = tuple(record for interception, prompt in found for record in _lost(interception, prompt, at))
+    prompts = (
+        (new_id(), one.interception, one.msg_id, one.text, moment(at)) for one in said if isinstance(one, Prompt)
+    )
+    connection.executemany(PROMPT.sql, prompts)
+    connection.execute(END, values | {"at": moment(at), "type": LOST.type.value, "message": LOST.message})
+    return said
+
+
+def _lost(interception: str, prompt: str | None, at: float) -> Iterator[Said]:
+    if prompt is not None:
+        yield Prompt(interception=interception, at=at, msg_id="", text=prompt)
+    yield Ended(interception=interception, at=at, failure=LOST, http_status=None, provider_request_id=None)
 
 
 @contextmanager

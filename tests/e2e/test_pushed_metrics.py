@@ -1,5 +1,6 @@
 """Metrics of a bridge as a collector gets them, next to Prometheus."""
 
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -29,8 +30,12 @@ OF_THE_CLOCK = {Metric.JOURNAL_BYTES.full_name, Metric.UNFORWARDED_OLDEST_SECOND
 @pytest.fixture(params=["grpc", "http"])
 def pushing(
     request: pytest.FixtureRequest, tmp_path: Path, provider: ThreadedProvider
-) -> Iterator[tuple[Bridge, Receiver, int]]:
-    """A bridge of two workers that pushes often, who gets it, and the port that Prometheus asks at."""
+) -> Iterator[tuple[Bridge, Receiver, int, int]]:
+    """A bridge of two workers that pushes often, who gets it, and the port that Prometheus asks at.
+
+    In the end a time before it began, in nanoseconds since the epoch.
+    """
+    before = time.time_ns()
     with Receiver() as receiver, reserved() as held:
         endpoint = receiver.endpoint if request.param == "grpc" else receiver.http_endpoint
         telemetry = {
@@ -39,7 +44,7 @@ def pushing(
             "metrics": f"127.0.0.1:{number(held)}",
         }
         with bridge(tmp_path, provider.url, variables=OFTEN, telemetry=telemetry, workers=2) as running:
-            yield running, receiver, number(held)
+            yield running, receiver, number(held), before
 
 
 def last(receiver: Receiver) -> list[Pushed]:
@@ -65,9 +70,9 @@ def steady(samples: Samples) -> Samples:
 
 
 def test_a_collector_gets_what_prometheus_reads_and_the_last_of_it_at_the_end(
-    pushing: tuple[Bridge, Receiver, int], script: Script, case: str
+    pushing: tuple[Bridge, Receiver, int, int], script: Script, case: str
 ) -> None:
-    running, receiver, port = pushing
+    running, receiver, port, before = pushing
     script[case] = whole(case)
     for _ in range(3):
         assert ask(running.port, case, ASKED).status == 200
@@ -80,7 +85,8 @@ def test_a_collector_gets_what_prometheus_reads_and_the_last_of_it_at_the_end(
     assert running.stop() == 0
     assert ended(receiver) == 4
     assert {headers["x-tenant"] for headers in receiver.headers} == {"aster"}
-    assert {point.since for point in last(receiver) if point.kind != "gauge"} == {last(receiver)[0].since}
+    (began,) = {point.since for payload in receiver.metrics for point in decode(payload) if point.kind != "gauge"}
+    assert before < began < min(point.at for point in decode(receiver.metrics[0]))
     assert not [point for point in last(receiver) if point.name == Metric.WORKERS.otlp_name]  # none is left
     everything = b"".join(receiver.metrics)
     assert not [said for said in (PROMPT, case, CENTRAL_KEY, str(running.folder)) if said.encode() in everything]

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.errors import JournalUnavailable
+from sidecar.core.records import Ended, ErrorType, Failure, Prompt
 from sidecar.recorder.owners import owning
 from sidecar.recorder.recovery import ANY, END, FIND, abandoned, end_lost
 from sidecar.recorder.rows import Stored, row
@@ -20,6 +21,11 @@ LOST_ROW = samples.STARTED_ROW | {
     "error_message": "the worker was lost before the interception ended",
     "open_prompt": None,
 }
+LOST = Failure(type=ErrorType.LOST, message="the worker was lost before the interception ended")
+
+
+def lost(interception: str = "i-1") -> Ended:
+    return Ended(interception=interception, at=AT, failure=LOST, http_status=None, provider_request_id=None)
 
 
 def write(database: Path, worker: str, *records: Stored) -> None:
@@ -37,7 +43,10 @@ def still_open(database: Path) -> list[str]:
 
 def test_what_a_crash_left_open_ends_as_lost_and_keeps_its_prompt(database: Path) -> None:
     write(database, samples.WORKER, samples.started())
-    assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == 1
+    assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == (
+        Prompt(interception="i-1", at=AT, msg_id="", text="hello"),
+        lost(),
+    )
     assert samples.table(database, "interceptions") == [LOST_ROW]
     assert samples.table(database, "user_prompts") == [
         {
@@ -52,19 +61,20 @@ def test_what_a_crash_left_open_ends_as_lost_and_keeps_its_prompt(database: Path
 
 def test_an_empty_prompt_is_a_prompt(database: Path) -> None:
     write(database, samples.WORKER, samples.started(prompt=""))
-    end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered())
+    said = end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered())
+    assert said == (Prompt(interception="i-1", at=AT, msg_id="", text=""), lost())
     assert samples.select(database, "SELECT prompt FROM user_prompts") == [("",)]
 
 
 def test_no_prompt_stays_none(database: Path) -> None:
     write(database, samples.WORKER, samples.started(prompt=None))
-    assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == 1
+    assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == (lost(),)
     assert samples.table(database, "user_prompts") == []
 
 
 def test_what_has_ended_stays_as_it_is(database: Path) -> None:
     write(database, samples.WORKER, samples.started(), samples.ended())
-    assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == 0
+    assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == ()
     assert samples.table(database, "interceptions") == [samples.ENDED_ROW]
 
 
@@ -78,16 +88,17 @@ def test_only_these_workers_lose_theirs(database: Path, workers: set[str], data:
         connection.execute("DELETE FROM interceptions")
     for worker in workers:
         write(database, worker, samples.started(interception=worker, prompt=None))
-    lost = data.draw(st.sets(st.sampled_from(sorted(workers) or ["a"])))
-    assert end_lost(database, lost, at=AT, new_id=samples.numbered()) == len(lost & workers)
-    assert set(still_open(database)) == workers - lost
+    gone = data.draw(st.sets(st.sampled_from(sorted(workers) or ["a"])))
+    said = end_lost(database, gone, at=AT, new_id=samples.numbered())
+    assert sorted(said, key=lambda one: one.interception) == [lost(worker) for worker in sorted(gone & workers)]
+    assert set(still_open(database)) == workers - gone
 
 
 def test_where_nothing_is_open_nobody_is_waited_for(database: Path) -> None:
     """A stop must not take longer because somebody else writes."""
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered(), patience=0) == 0
+        assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered(), patience=0) == ()
         other.execute("ROLLBACK")
 
 
