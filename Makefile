@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test soak check lint types arrows fmt proto envoy-yaml deploy-yaml cover fuzz bench bench-peers lock clean
+.PHONY: help install run demo test soak check lint types arrows audit fmt proto envoy-yaml deploy-yaml cover fuzz bench bench-peers lock clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ test: $(STAMP)  ## every test, the real Envoy included
 soak: $(STAMP)  ## crashes and outages in full: a hundred kills for each store, outages of a minute; about half an hour
 	$(BIN)/python -m pytest -v -s --soak tests/e2e/test_crashes.py tests/e2e/test_outages.py tests/e2e/test_sharing.py
 
-check: lint types arrows  ## what CI runs beside the tests: those three, and generated files are current
+check: lint types arrows audit  ## what CI runs beside the tests: those four, and generated files are current
 	$(MAKE) --no-print-directory proto envoy-yaml deploy-yaml
 	@git diff --exit-code --stat -- sidecar/pb envoy deploy || { echo "generated files were not current; commit them"; exit 1; }
 
@@ -47,6 +47,10 @@ types: $(STAMP)  ## mypy, strict
 
 arrows: $(STAMP)  ## imports point one way
 	$(BIN)/lint-imports
+
+audit: $(STAMP)  ## no dependency with a known vulnerability (as far as the index tells), none under a licence nobody has read
+	$(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps -r requirements.lock
+	$(BIN)/python tests/licences.py
 
 fmt: $(STAMP)  ## format, and mend what ruff can mend
 	$(BIN)/ruff format .
