@@ -49,6 +49,7 @@ def up(settings: Settings) -> None:
     binary = premises.envoy(settings)
     with premises.runtime_dir(settings) as lock:
         premises.ports(settings)
+        premises.client_keys(settings)
         premises.store(settings)
         premises.dumps(settings)
         asyncio.run(Bridge(settings.model_copy(update={"verdict": secrets.token_hex(16)}), binary, lock).run())
@@ -58,6 +59,7 @@ def serve(settings: Settings) -> None:
     """Run the workers alone, for an Envoy that is there already. Otherwise like `up`."""
     premises.close_to_others()
     with premises.runtime_dir(settings) as lock:
+        premises.client_keys(settings)
         premises.store(settings)
         premises.dumps(settings)
         asyncio.run(Bridge(settings, None, lock).run())
