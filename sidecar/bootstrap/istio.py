@@ -22,12 +22,9 @@ from sidecar.settings.checks import is_ip
 Place = Literal["sidecar", "gateway"]
 Fields = dict[str, Any]
 
-# Labels of the pods that are meant, and the gateway's service.
-LABELS: Final[dict[Place, dict[str, str]]] = {
-    "sidecar": {"aibridge.dev/egress": "sidecar"},
-    "gateway": {"istio": "aibridge-egress"},
-}
+# The gateway's service, and its pods' label.
 GATEWAY: Final = "aibridge-egress"
+LABELS: Final = {"istio": GATEWAY}
 _CONTEXTS: Final[dict[Place, str]] = {"sidecar": "SIDECAR_OUTBOUND", "gateway": "GATEWAY"}
 _HEADING = """\
 # For Istio, as `aibridge-sidecar istio-config --at {place}` makes it from the settings: change those, not this.
@@ -72,8 +69,9 @@ def _filter(settings: Settings, place: Place, envoy: Fields) -> Fields:
         {"applyTo": target, "match": {"context": _CONTEXTS[place], **match}, "patch": patch}
         for target, match, patch in _patches(settings, envoy)
     ]
-    spec = {"workloadSelector": {"labels": LABELS[place]}, "configPatches": patches}
-    return _resource("EnvoyFilter", "aibridge", spec, "networking.istio.io/v1alpha3")
+    # Of programs' pods all in the namespace: one without a sidecar is refused, and does not go round.
+    chosen = {"workloadSelector": {"labels": LABELS}} if place == "gateway" else {}
+    return _resource("EnvoyFilter", "aibridge", chosen | {"configPatches": patches}, "networking.istio.io/v1alpha3")
 
 
 def _patches(settings: Settings, envoy: Fields) -> Iterator[tuple[str, Fields, Fields]]:
@@ -137,12 +135,14 @@ def _egress(settings: Settings, place: Place, routes: dict[str, Fields]) -> Iter
     """How requests come to the providers, and how they come to the gateway where there is one."""
     if place == "gateway":
         yield from _way_to_gateway(settings)
+    # Where programs' own Envoys ask, no other namespace shall find the way: its Envoys have no filter.
+    seen = {"exportTo": ["."]} if place == "sidecar" else {}
     for host, providers in _hosts(settings).items():
         name = f"aibridge-{providers[0].name}"
-        yield _resource("ServiceEntry", name, _service_entry(settings, host, providers[0]))
+        yield _resource("ServiceEntry", name, _service_entry(settings, host, providers[0]) | seen)
         if providers[0].tls:
-            yield _resource("DestinationRule", name, _tls(settings, host))
-        yield _resource("VirtualService", name, _virtual_service(settings, place, host, providers, routes))
+            yield _resource("DestinationRule", name, _tls(settings, host) | seen)
+        yield _resource("VirtualService", name, _virtual_service(settings, place, host, providers, routes) | seen)
 
 
 def _service_entry(settings: Settings, host: str, provider: Provider) -> Fields:
@@ -201,7 +201,7 @@ def _way_to_gateway(settings: Settings) -> Iterator[Fields]:
         "hosts": list(_hosts(settings)),
         "tls": {"mode": "ISTIO_MUTUAL"},
     }
-    yield _resource("Gateway", GATEWAY, {"selector": LABELS["gateway"], "servers": [server]})
+    yield _resource("Gateway", GATEWAY, {"selector": LABELS, "servers": [server]})
     subsets = [
         {"name": _subset(providers), "trafficPolicy": _policy(settings, {"mode": "ISTIO_MUTUAL", "sni": host})}
         for host, providers in _hosts(settings).items()

@@ -57,7 +57,7 @@ def mesh(
     context, via = CONTEXTS[place]
     around = Around(listen=ports[0], admin=ports[1], authorities=authorities, mutual=settings.get("tls"))
     plain = configuration(documents, via, around)
-    config = patched(plain, documents, context=context, labels=istio.LABELS[place])
+    config = patched(plain, documents, context=context, labels=istio.LABELS if place == "gateway" else {})
     (folder / "envoy.yaml").write_text(yaml.safe_dump(config))
     running = Mesh(folder, *ports)
     processes = [launched(folder, file, "serve")] if serves else []

@@ -280,12 +280,12 @@ def test_the_gateway_asks_for_what_its_pods_name_people_by() -> None:
     assert "connection.uri_san_peer_certificate" in ext_proc["request_attributes"]
 
 
-@pytest.mark.parametrize("place", ["sidecar", "gateway"])
-def test_the_mesh_s_resources_find_the_chart_s_pods(place: str) -> None:
-    documents = list(yaml.safe_load_all((render.ROOT / f"envoy/istio/{place}.yaml").read_text()))
-    selected = documents[0]["spec"]["workloadSelector"]["labels"]
-    example = {"sidecar": "istio-sidecar", "gateway": "egress-gateway"}[place]
-    (labels,) = (
-        each["spec"]["template"]["metadata"]["labels"] for each in resources(example) if each["kind"] == "Deployment"
-    )
-    assert selected.items() <= labels.items()
+def test_the_gateway_s_resources_find_the_chart_s_pods_and_service() -> None:
+    envoy, gateway, *_ = yaml.safe_load_all((render.ROOT / "envoy/istio/gateway.yaml").read_text())
+    found = resources("egress-gateway")
+    labels = only(found, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    for selected in (envoy["spec"]["workloadSelector"]["labels"], gateway["spec"]["selector"]):
+        assert selected.items() <= labels.items()
+    (port,) = only(found, "Service")["spec"]["ports"]
+    assert only(found, "Service")["metadata"]["name"] == gateway["metadata"]["name"]
+    assert port["port"] == gateway["spec"]["servers"][0]["port"]["number"]

@@ -154,7 +154,7 @@ def test_the_filters_are_the_bootstrap_s_in_its_order() -> None:
     (theirs, ours) = (
         envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
         for envoy in (
-            patched(plain, documents, context="SIDECAR_OUTBOUND", labels=istio.LABELS["sidecar"]),
+            patched(plain, documents, context="SIDECAR_OUTBOUND", labels={}),
             yaml.safe_load(bootstrap.render(chosen)),
         )
     )
@@ -163,10 +163,21 @@ def test_the_filters_are_the_bootstrap_s_in_its_order() -> None:
     assert [one["name"].rpartition(".")[2] for one in theirs[:2]] == ["fault", "cors"]
 
 
-def test_other_pods_are_not_meant() -> None:
-    documents = list(yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "sidecar")))
-    plain = configuration(documents, "mesh", Around(listen=10000))
-    assert patched(plain, documents, context="SIDECAR_OUTBOUND", labels={"app": "other"}) == plain
+def test_of_gateways_only_ours_is_meant() -> None:
+    documents = list(yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "gateway")))
+    plain = configuration(documents, istio.GATEWAY, Around(listen=10000))
+    assert patched(plain, documents, context="GATEWAY", labels={"istio": "egressgateway"}) == plain
+
+
+def test_of_pods_all_in_the_namespace_are_meant_and_nobody_else_finds_the_way() -> None:
+    """A pod without a sidecar would go round it else, or one elsewhere whose Envoy has no filter."""
+    envoy, *rest = yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "sidecar"))
+    assert "workloadSelector" not in envoy["spec"]
+    assert {each["kind"]: each["spec"]["exportTo"] for each in rest} == {
+        "ServiceEntry": ["."],
+        "DestinationRule": ["."],
+        "VirtualService": ["."],
+    }
 
 
 def test_a_patch_that_finds_nothing_is_told() -> None:
@@ -174,7 +185,7 @@ def test_a_patch_that_finds_nothing_is_told() -> None:
     documents = list(yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "sidecar")))
     elsewhere = configuration(documents, "mesh", Around(listen=10001))
     with pytest.raises(NotApplied):
-        patched(elsewhere, documents, context="SIDECAR_OUTBOUND", labels=istio.LABELS["sidecar"])
+        patched(elsewhere, documents, context="SIDECAR_OUTBOUND", labels={})
 
 
 @pytest.mark.parametrize(
