@@ -5,15 +5,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from typing_extensions import override
 
 from sidecar.admin import Envoy
 from sidecar.bootstrap.listener import STAT_PREFIX
-from sidecar.settings import Settings
+from sidecar.settings import Settings, Tls
 from tests.e2e.waiting import PATIENCE
 
+HEALTHY = "/stats?filter=^cluster.sidecar.membership_healthy$"
 STAT = "/stats?filter=^http.aibridge.downstream_rq_active$"
 
 
@@ -75,6 +77,34 @@ def nobody() -> Envoy:
 async def test_it_is_ready_when_clients_are_told_so(status: int, is_ready: bool) -> None:  # noqa: FBT001 - expected
     with played(health=(status, b"")) as (envoy, _):
         assert await envoy.is_ready() is is_ready
+
+
+@pytest.mark.parametrize(
+    ("ready", "healthy", "is_ready"),
+    [
+        (200, b"cluster.sidecar.membership_healthy: 1\n", True),
+        (200, b"cluster.sidecar.membership_healthy: 0\n", False),
+        (200, b"", False),
+        (503, b"cluster.sidecar.membership_healthy: 1\n", False),
+    ],
+)
+async def test_behind_tls_it_is_ready_when_its_admin_interface_says_so(
+    ready: int,
+    healthy: bytes,
+    is_ready: bool,  # noqa: FBT001 - expected
+    tmp_path: Path,
+) -> None:
+    """Who has no client's certificate cannot ask there."""
+    answers = {("GET", "/ready"): (ready, b""), ("GET", HEALTHY): (200, healthy)}
+    with Played(answers) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        address = f"127.0.0.1:{server.server_port}"
+        tls = Tls.model_construct(cert_file=tmp_path / "cert.pem")
+        envoy = Envoy(Settings.model_construct(listen="127.0.0.1:1", admin=address, tls=tls))
+        assert await envoy.is_ready() is is_ready
+        server.shutdown()
+        thread.join()
 
 
 def test_the_statistic_that_is_asked_for_has_the_listener_s_prefix() -> None:

@@ -75,6 +75,42 @@ def test_each_message_is_an_event(message: ProcessingRequest, event: object) -> 
     assert wire.decode(wire.parse(message.SerializeToString()), 7.0) == event
 
 
+def forwarded(namespace: str, key: str) -> Metadata:
+    """What another filter has found, as Envoy hands it on."""
+    found = Metadata()
+    payload = {"sub": "grace", "groups": ["a", {"b": None}], "level": 7, "admin": True, "none": None}
+    found.filter_metadata[namespace].update({key: payload})
+    return found
+
+
+def test_a_token_s_claims_come_with_the_headers() -> None:
+    message = ProcessingRequest(
+        request_headers=block(), metadata_context=forwarded("envoy.filters.http.jwt_authn", "aibridge")
+    )
+    event = wire.decode(wire.parse(message.SerializeToString()), 7.0)
+    assert isinstance(event, Headers)
+    assert event.claims == {"sub": "grace", "groups": ["a", {"b": None}], "level": 7.0, "admin": True, "none": None}
+    assert "grace" not in repr(event)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "key"),
+    [("envoy.filters.http.jwt_authn", "payload"), ("envoy.filters.http.other", "aibridge")],
+)
+def test_what_another_filter_says_is_no_claim(namespace: str, key: str) -> None:
+    event = wire.decode(ProcessingRequest(request_headers=block(), metadata_context=forwarded(namespace, key)), 7.0)
+    assert isinstance(event, Headers)
+    assert event.claims == {}
+
+
+def test_claims_that_are_no_table_are_none() -> None:
+    found = Metadata()
+    found.filter_metadata["envoy.filters.http.jwt_authn"].update({"aibridge": "grace"})
+    event = wire.decode(ProcessingRequest(request_headers=block(), metadata_context=found), 7.0)
+    assert isinstance(event, Headers)
+    assert event.claims == {}
+
+
 EMPTY = Metadata()
 
 

@@ -42,6 +42,7 @@ def probe(settings: Settings, *, model: str, provider: str | None, actor: str | 
     `actor` None: the default actor, else the login name. No key is sent, so that the bridge's own is tried, and none
     is shown. Raises BadSetting, NoBridge and JournalUnavailable.
     """
+    _header(settings)
     chosen, name = _provider(settings, provider), _actor(settings, actor)
     address = _reached(settings)
     check(settings.database)
@@ -70,6 +71,13 @@ def _provider(settings: Settings, name: str | None) -> Provider:
         msg = f"--provider = {name!r}: no such provider; allowed: {', '.join(names)}"
         raise BadSetting(msg)
     return settings.providers[0 if name is None else names.index(name)]
+
+
+def _header(settings: Settings) -> None:
+    identity = settings.identity
+    if identity.source != "header" or settings.tls.cert_file:
+        msg = f"identity.source = {identity.source!r}: probe says who asks in a header, over plain TCP; allowed: header"
+        raise BadSetting(msg)
 
 
 def _actor(settings: Settings, name: str | None) -> str:

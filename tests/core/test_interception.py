@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from sidecar.core.errors import OutOfOrder
 from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
 from sidecar.core.interception import ANY, Interception
+from sidecar.core.permissions import Permission
 from sidecar.core.phases import Phase
-from sidecar.core.policy import Bounds, Policy, Provider
+from sidecar.core.policy import Bounds, Policy, Provider, Source
 from sidecar.core.records import (
     Answered,
     CredentialKind,
@@ -28,7 +29,7 @@ from sidecar.core.records import (
     Tokens,
     Tool,
 )
-from sidecar.core.refusals import BACKGROUND, INTERNAL, NOT_FOUND, NOT_RECORDED, OVERLOADED, TOO_LARGE, refusal
+from sidecar.core.refusals import BACKGROUND, DENIED, INTERNAL, NOT_FOUND, NOT_RECORDED, OVERLOADED, TOO_LARGE, refusal
 from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Reply, Step, Wait
 from sidecar.core.requests import Request, TooLarge
 
@@ -796,3 +797,57 @@ def test_whatever_happens_it_ends_once_if_it_started_and_raises_nothing_else(
 def test_the_answer_to_what_nobody_foresaw_is_a_refusal_too() -> None:
     """The server's, when reading failed; it takes the same way."""
     assert opened(request()).refuse(INTERNAL).replies == (INTERNAL,)
+
+
+NO_GUESTS = replace(POLICY, permissions=(Permission(allows=False, actors=("alice",), models=("gpt-5",)),))
+NOBODY_AT_ALL = replace(POLICY, permissions=(Permission(allows=False),))
+
+
+@pytest.mark.parametrize("body", [b'{"model":"gpt-5"}', b'{"model":"gpt-5","background":true}'])
+def test_a_denied_request_is_recorded_refused_and_ended(body: bytes) -> None:
+    """Whatever else would be wrong with it: what somebody may not use they need not know more of."""
+    notes = {"actor": "alice", "interception": ID}
+    [_, start, verdict] = play(request(), asked(body), RECORDED, policy=NO_GUESTS)
+    assert start.wait is Wait.START
+    assert verdict == Step(
+        replies=(replace(DENIED, notes=notes),),
+        records=(
+            Ended(
+                interception=ID,
+                at=3.0,
+                failure=Failure(type=ErrorType.REJECTED, message="a policy denies it"),
+                http_status=403,
+                provider_request_id=None,
+            ),
+        ),
+        wait=Wait.END,
+    )
+
+
+def test_what_no_rule_denies_passes() -> None:
+    step = play(request(), asked(b'{"model":"gpt-6"}'), RECORDED, policy=NO_GUESTS)[-1]
+    assert isinstance(step.replies[0], Forward)
+
+
+def test_a_denied_passthrough_is_refused_without_a_record() -> None:
+    """What it asks for is not read, so only rules about every model are about it."""
+    pairs = ((":method", "GET"), (":path", "/openai/v1/models"), ("x-forwarded-user", "alice"))
+    headers = Headers(side=Side.REQUEST, at=1.0, pairs=pairs, end=True)
+    refused, passed = play(headers, policy=NOBODY_AT_ALL), play(headers, policy=NO_GUESTS)
+    assert refused == [Step(replies=(replace(DENIED, notes={"actor": "alice"}),))]
+    assert isinstance(passed[0].replies[0], Forward)
+
+
+def test_a_token_s_claims_are_the_actor_s_metadata() -> None:
+    """In the record, and in the headers where the provider wants them."""
+    providers = {"openai": replace(OPENAI, send_actor_headers=True)}
+    policy = replace(POLICY, source=Source.JWT, metadata_claims=("team",), providers=providers)
+    headers = replace(request(), claims={"sub": "grace", "team": "navy", "aud": "us"})
+    [_, start, verdict] = play(headers, asked(), RECORDED, policy=policy)
+    (started,) = start.records
+    assert isinstance(started, Started)
+    assert (started.initiator, started.actor_metadata) == ("grace", {"team": "navy"})
+    (reply,) = verdict.replies
+    assert isinstance(reply, Forward)
+    sent = {name: value for name, value in reply.set if name.startswith("x-ai-bridge-actor")}
+    assert sent == {"x-ai-bridge-actor-id": "grace", "x-ai-bridge-actor-metadata-team": "navy"}
