@@ -75,6 +75,9 @@ def test_the_token_goes_no_further_and_is_nobodys_key(
     (seen,) = provider.seen[case]
     assert seen.all("authorization") == [f"Bearer {CENTRAL_KEY}"]
     assert token not in repr(seen.headers)
+    signature = token.rpartition(".")[2]
+    kept = (path.read_bytes() for path in running.folder.rglob("*") if path.is_file())
+    assert not any(signature.encode() in data for data in kept)
     row = running.session(case).interception
     assert row["credential_kind"] == "centralized"
     assert json.loads(row["actor_metadata"]) == {"email": "g@navy.example", "groups": '["a","b"]', "level": "7"}
@@ -143,6 +146,8 @@ def test_claims_that_a_client_writes_are_ignored(case: str, running: Bridge, sig
 def test_what_needs_no_actor_needs_no_token(case: str, running: Bridge) -> None:
     assert ask(running.port, case, method="GET", path="/healthz").status == 200
     assert ask(running.port, case, method="GET", path="/nowhere").status == 404
+    upgrade = (("connection", "upgrade"), ("upgrade", "websocket"))
+    assert ask(running.port, case, b"", *upgrade, method="GET").status == 426
 
 
 def test_in_a_header_of_its_own_it_leaves_the_clients_key_alone(
