@@ -79,7 +79,7 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
     journal = Journal(settings.database, worker=assignment.worker, new_id=ids, now=time.time, watch=watch)
     journal.open(loop)
     room = _room(settings)
-    traces = configure(settings, assignment.worker)
+    traces = configure(settings, assignment.worker, metrics)
     dumps = _dumps(settings)
     pulse = Pulse(time.monotonic)
     processor = Processor(

@@ -4,12 +4,16 @@ import logging
 
 from sidecar.settings import Settings
 from sidecar.telemetry import semconv
+from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.senders import sender
 from sidecar.telemetry.traces import NoTraces, Traces
 
 
-def configure(settings: Settings, worker: str) -> Traces:
-    """The traces of this process, which is `worker`; nothing connects before there is something to send."""
+def configure(settings: Settings, worker: str, metrics: Metrics) -> Traces:
+    """The traces of this process, which is `worker`; `metrics` count what is lost of them.
+
+    Nothing connects before there is something to send.
+    """
     if not settings.telemetry.otlp_endpoint:
         return NoTraces()
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 -- time and memory, for those who want traces
@@ -22,4 +26,5 @@ def configure(settings: Settings, worker: str) -> Traces:
     # The SDK would log what clients send as `tracestate`, a line for each.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     resource = Resource.create({**sender(settings.telemetry), semconv.SERVICE_INSTANCE: worker})
-    return SpanTraces(Exporter(transport(settings.telemetry)), resource, view(settings))
+    exporter = Exporter(transport(settings.telemetry), metrics=metrics)
+    return SpanTraces(exporter, resource, view(settings), metrics)

@@ -6,6 +6,7 @@ of installation. The fields' numbers never changed, so what was renamed is found
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
@@ -21,16 +22,23 @@ _FRAMING = 8  # bytes around a span, at most
 KINDS = {SpanKind.INTERNAL: Span.SPAN_KIND_INTERNAL, SpanKind.CLIENT: Span.SPAN_KIND_CLIENT}
 
 
-def encode(spans: Sequence[ReadableSpan], most: int = MOST) -> Iterator[bytes]:
+class Message(NamedTuple):
+    """One export, and how many spans are in it."""
+
+    body: bytes
+    spans: int
+
+
+def encode(spans: Sequence[ReadableSpan], most: int = MOST) -> Iterator[Message]:
     """`spans`, all of one resource, as the bodies of exports of at most `most` bytes each, or of a single span."""
     gathered, size = list[Span](), 0
     for span in map(_span, spans):
         if gathered and size + span.ByteSize() > most:
-            yield _body(spans[0].resource, gathered)
+            yield Message(_body(spans[0].resource, gathered), len(gathered))
             gathered, size = [], 0
         gathered.append(span)
         size += span.ByteSize() + _FRAMING
-    yield _body(spans[0].resource, gathered)
+    yield Message(_body(spans[0].resource, gathered), len(gathered))
 
 
 def _body(resource: Resource, spans: Sequence[Span]) -> bytes:

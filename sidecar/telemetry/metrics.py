@@ -168,6 +168,7 @@ class Metric(Enum):
     RECORDS_UNFIT_TOTAL = "counter", "Records that no database could hold."
     OPEN_STREAMS = "gauge", "Requests under way, each an ext_proc stream."
     HELD_BYTES = "gauge", "Room that request bodies under way take, in bytes."
+    SPANS_DROPPED_TOTAL = "counter", "Spans that did not reach their collector, by why.", ("reason",)
     METRIC_PUSH_FAILURES_TOTAL = "counter", "Pushes of metrics that did not reach their collector."
 
     def __init__(

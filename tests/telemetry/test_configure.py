@@ -9,6 +9,7 @@ import pytest
 from examples.otlp_receiver import Receiver, Span
 from sidecar.settings import Settings, Telemetry
 from sidecar.telemetry.configure import configure
+from sidecar.telemetry.metrics import NoMetrics
 from sidecar.telemetry.traces import NoTraces, Traces
 from tests.telemetry.interceptions import (
     ANSWER,
@@ -53,7 +54,9 @@ TREE = {
 
 
 def traces(endpoint: str, protocol: str) -> Traces:
-    return configure(Settings(telemetry=Telemetry(otlp_endpoint=endpoint, otlp_protocol=protocol)), "worker-0")
+    return configure(
+        Settings(telemetry=Telemetry(otlp_endpoint=endpoint, otlp_protocol=protocol)), "worker-0", NoMetrics()
+    )
 
 
 def play(running: Traces) -> None:
@@ -162,7 +165,8 @@ def test_who_wants_no_traces_does_not_load_the_sdk() -> None:
 import sys
 from sidecar.settings import Settings
 from sidecar.telemetry.configure import configure
-configure(Settings(), "worker-0").begin(None)
+from sidecar.telemetry.metrics import NoMetrics
+configure(Settings(), "worker-0", NoMetrics()).begin(None)
 sys.exit("opentelemetry.sdk" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

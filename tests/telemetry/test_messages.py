@@ -17,7 +17,7 @@ def decoded(*records: object) -> tuple[Span, ...]:
     )
     traces.begin(SAMPLED, "a=1").observe(records, T + 5)
     traces.close(10)
-    return tuple(span for body in encode(exporter.get_finished_spans()) for span in decode(body))
+    return tuple(span for message in encode(exporter.get_finished_spans()) for span in decode(message.body))
 
 
 def test_a_span_arrives_with_all_that_it_had() -> None:
@@ -63,10 +63,12 @@ def test_what_is_more_than_a_collector_takes_goes_in_several_messages() -> None:
         traces.begin(SAMPLED).observe([STARTED, ENDED], T + 5)
     traces.close(10)
     spans = exporter.get_finished_spans()
-    (longest,) = encode(spans[:1], 1)
-    bodies = list(encode(spans, 4 * len(longest)))
+    (longest,) = (message.body for message in encode(spans[:1], 1))
+    messages = list(encode(spans, 4 * len(longest)))
+    bodies = [message.body for message in messages]
     assert len(bodies) > 4
     assert all(len(body) < 8 * len(longest) for body in bodies)
+    assert [message.spans for message in messages] == [len(list(decode(body))) for body in bodies]
     arrived = [span.span_id for body in bodies for span in decode(body)]
     assert arrived == [f"{span.context.span_id:016x}" for span in spans]
 

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -8,10 +9,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from examples.otlp_receiver import Receiver
 from sidecar.settings import Telemetry
+from sidecar.telemetry.messages import MOST
 from sidecar.telemetry.otlp import Exporter
 from sidecar.telemetry.spans import SpanTraces
 from sidecar.telemetry.transports import Outcome, transport
 from tests.telemetry.interceptions import PASSED, T
+from tests.telemetry.stuck import Dropped
 
 DELIVERED, UNAVAILABLE, REFUSED = Outcome.DELIVERED, Outcome.UNAVAILABLE, Outcome.REFUSED
 AT_ONCE = (0.0, 0.0, 0.0)
@@ -71,6 +74,22 @@ def test_an_outage_is_told_when_it_begins_and_when_it_ends(
         "telemetry.otlp_endpoint takes no spans; they are dropped until it does",
         "telemetry.otlp_endpoint takes spans again",
     ]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "lost"),
+    [([DELIVERED, DELIVERED], 0), ([DELIVERED, REFUSED], 2), ([REFUSED], 4), ([UNAVAILABLE] * 3, 4)],
+)
+def test_spans_that_did_not_arrive_are_counted(outcomes: list[Outcome], lost: int) -> None:
+    """Those of the message that failed and of what would have followed it, not those that had arrived."""
+    memory = InMemorySpanExporter()
+    traces = SpanTraces(memory, Resource({}))
+    for _ in range(4):
+        traces.begin(None).observe([replace(PASSED, url="x" * (MOST // 2 - 10_000))], T)
+    traces.close(10)
+    dropped = Dropped()
+    Exporter(Scripted(*outcomes), AT_ONCE, dropped).export(memory.get_finished_spans())
+    assert dropped.by == ({"export_failed": lost} if lost else {})
 
 
 def test_after_shutdown_nothing_is_sent(spans: tuple[ReadableSpan, ...]) -> None:
