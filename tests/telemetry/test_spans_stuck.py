@@ -3,8 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import count, takewhile
-from statistics import median
+from statistics import quantiles
 from time import perf_counter
 
 import pytest
@@ -16,7 +17,7 @@ from tests.telemetry.interceptions import ENDED, FORWARDED, STARTED, TOKENS, T
 from tests.telemetry.stuck import Dropped, Stuck
 
 TREE = 7  # spans of an interception as below
-ROUND = 25  # interceptions between two looks at the clock
+ROUND = 5  # interceptions between two looks at the clock
 HARMLESS = 1.5
 ROOM = View(content=True)
 # Memory, in bytes, that the first spans take, as many as there is room for, and then ten times as many others.
@@ -85,7 +86,7 @@ def test_nobody_waits_for_an_exporter_that_is_stuck() -> None:
     stuck, healthy = Stuck(), Stuck()
     healthy.freed.set()
     dropped = Dropped()
-    both = [SpanTraces(stuck, Resource({}), metrics=dropped), SpanTraces(healthy, Resource({}))]
+    both = [SpanTraces(exporter, Resource({}), ROOM, dropped) for exporter in (stuck, healthy)]
     rounds = (tuple(_seconds(traces) for traces in both) for _ in count())
     filling = list(takewhile(lambda _: not dropped.by, rounds))
     full = [next(rounds) for _ in range(len(filling))]
@@ -94,7 +95,12 @@ def test_nobody_waits_for_an_exporter_that_is_stuck() -> None:
         traces.close(30)
     for seconds in (filling, full):
         waiting, going = zip(*seconds, strict=True)
-        assert median(waiting) < HARMLESS * median(going)
+        assert _undisturbed(waiting) < HARMLESS * _undisturbed(going)
+
+
+def _undisturbed(seconds: Sequence[float]) -> float:
+    """What the quickest quarter stays below: the median says how busy a machine is that others use too."""
+    return quantiles(seconds, n=4)[0]
 
 
 def _seconds(traces: SpanTraces) -> float:
