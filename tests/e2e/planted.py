@@ -25,6 +25,7 @@ PROMPT, ARGUMENT, THOUGHT, ANSWER = "canary-prompt", "canary-argument", "canary-
 INSTRUCTIONS, MESSAGE = "canary-instructions", "canary-message"
 CONTENT = (PROMPT, ARGUMENT, THOUGHT)  # what is recorded
 UNRECORDED = (ANSWER, INSTRUCTIONS, MESSAGE)
+CODE = "canary_code"  # the provider's of an error, which is no content: a word is recorded
 SECRET = "sk-planted-0123456789abcdef"  # noqa: S105 - a canary
 PATTERN = "sk-planted-[0-9a-f]{16}"
 # What of it would tell: its halves, which a stream brings apart, and other ways to spell it.
@@ -46,6 +47,12 @@ class Searched:
     def holders(self, *words: str) -> set[str]:
         """Where one of the words stands."""
         return {place for place, said in self.said.items() if any(word.encode() in said for word in words)}
+
+    def lost(self) -> list[dict[str, Any]]:
+        """The log lines of the interception whose worker was killed. All but the first its parent says."""
+        said = [json.loads(line) for line in self.said["log"].splitlines() if b'"interception log"' in line]
+        (end,) = (line for line in said if line.get("error_type") == "lost")
+        return [line for line in said if line["interception_id"] == end["interception_id"]]
 
 
 def request(*, streams: bool = False) -> bytes:
@@ -114,7 +121,7 @@ def _go_through(running: Bridge, script: Script) -> None:
     script["planted-streamed"] = Answer(content_type=EVENT_STREAM, body=tuple(map(sse, deltas())))
     assert ask(running.port, "planted-streamed", request(streams=True)).status == 200
     message = f"{MESSAGE}: Incorrect API key provided: {CENTRAL_KEY}, {OWN_KEY} {SECRET}"
-    script["planted-wrong"] = error_answer(401, message, "invalid", MESSAGE)
+    script["planted-wrong"] = error_answer(401, message, "invalid", CODE)
     assert ask(running.port, "planted-wrong", request(), own).status == 401
     assert ask(running.port, "planted-refused", request()[:-1], own).status == 400
     assert ask(running.port, "planted-passed", b"", own, method="GET", path="/openai/v1/models").status < 600
