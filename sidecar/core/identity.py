@@ -41,14 +41,14 @@ def actor(headers: Headers, policy: Policy) -> str | Unidentified:
     match policy.source:
         case Source.HEADER:
             return _by_header(headers, policy)
+        case Source.API_KEY:
+            return _sent_once(headers, CLIENT_HEADER, "")
         case Source.JWT:
             claimed = headers.claims.get(policy.claim)
             name = claimed if isinstance(claimed, str) else ""  # a number is not exact here, and might be two people
-        case Source.MTLS:
+        case _:
             uri = headers.attributes.get(URI, "")
             name = uri if uri.startswith(_SPIFFE) else headers.attributes.get(DNS, "")
-        case Source.API_KEY:
-            return _sent_once(headers, CLIENT_HEADER, "")
     return clean(name.strip()) or NOBODY
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.core.errors import BadSetting
 from sidecar.core.permissions import Permission
 from sidecar.core.policy import Source
 from sidecar.settings import Settings, load
@@ -76,12 +77,18 @@ def test_an_issuer_s_keys_may_be_fetched(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://i.example/a b", "ftp://i.example", "https://i.example/#x", "https:///keys"])
 def test_other_places_are_none(url: str) -> None:
-    with pytest.raises(Exception, match=r"jwks_url = .*: allowed: https://host/path, without user or fragment"):
+    with pytest.raises(BadSetting, match=r"jwks_url = .*: allowed: https://host/path, without user or fragment"):
         written(f'identity = {{source = "jwt"}}\n{ISSUER}jwks_url = "{url}"')
 
 
 @pytest.mark.parametrize("held", ["", "[]", "{}", '{"keys": []}', '{"keys": {}}', '{"keys": 1}', "null"])
 def test_what_holds_no_key_is_no_key_set(held: str) -> None:
     Path("empty.json").write_text(held)
-    with pytest.raises(Exception, match="allowed: a file with a JSON Web Key Set"):
+    with pytest.raises(BadSetting, match="allowed: a file with a JSON Web Key Set"):
         written(f'identity = {{source = "jwt"}}\n{ISSUER}jwks_file = "empty.json"')
+
+
+def test_an_issuer_has_its_keys_in_one_place() -> None:
+    both = 'jwks_file = "jwks.json"\njwks_url = "https://i.example/keys"'
+    with pytest.raises(BadSetting, match=r"^issuers\[0\].jwks_file = .*: allowed: either jwks_file or jwks_url$"):
+        written(f'identity = {{source = "jwt"}}\n{ISSUER}{both}')
