@@ -70,6 +70,24 @@ def test_a_disk_that_takes_something_again_is_told_of(tmp_path: Path) -> None:
     assert len(files(wanted)) == 2
 
 
+def test_a_disk_on_which_some_dumps_fit_and_others_do_not_is_told_of_once(tmp_path: Path) -> None:
+    """Else a log fills with what is no news."""
+    wanted = settings(tmp_path / "dumps")
+    (tmp_path / "dumps/openai").mkdir(parents=True)
+    (tmp_path / "dumps/openai/large").write_text("no folder")
+    with capture_logs() as logged:
+        dumps = opened(wanted)
+        for number, model in enumerate(["large", "m"] * 3):
+            exchange = Exchange(request=b'{"model":"%s"}' % model.encode())
+            dump(dumps, iter((*exchange.asking(), *exchange.answering([b"{}"]))), wanted, f"{ID[:-1]}{number}")
+        dumps.close(PATIENCE)
+    assert [line["event"] for line in logged] == [
+        "dumps cannot be written, they are left out",
+        "dumps are written again",
+    ]
+    assert len(files(wanted)) == 7
+
+
 def test_what_was_dumped_before_is_tidied_at_the_start(tmp_path: Path) -> None:
     wanted = settings(tmp_path / "dumps", max_age_hours=1e-9)
     dumped(wanted, Exchange())

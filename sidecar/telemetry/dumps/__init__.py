@@ -25,6 +25,7 @@ MOST: Final = 67_108_864  # bytes that wait to be written, or for the rest of th
 _ITEM: Final = 2048  # bytes of what is shown beside a body: about
 _TIDY: Final = 60.0  # seconds between two looks for what is too old, or less where little is
 _OLDEST: Final = 10  # parts of the age that a dump may have
+_QUIET: Final = 60.0  # seconds between two tellings: on a disk that is nearly full some dumps fit and others do not
 
 
 def opened(settings: Settings) -> "FileDumps":
@@ -61,7 +62,8 @@ class FileDumps:
         self.size = 0  # bytes that wait or are held
         self._dropped = 0
         self._closing = False
-        self._is_troubled = False
+        self._is_troubled = False  # and that was told
+        self._told_at = -_QUIET
         self._thread = threading.Thread(target=self._run, name="dumps", daemon=True)
         self._thread.start()
 
@@ -118,9 +120,10 @@ class FileDumps:
         try:
             work()
         except OSError as error:
-            if not self._is_troubled:
+            now = time.monotonic()
+            if not self._is_troubled and now - self._told_at >= _QUIET:
                 log.warning("dumps cannot be written, they are left out", setting="dump.dir", reason=error.strerror)
-            self._is_troubled = True
+                self._is_troubled, self._told_at = True, now
         else:
             if self._is_troubled and self._plan.shelf.written > before:
                 log.warning("dumps are written again")

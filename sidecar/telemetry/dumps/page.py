@@ -20,7 +20,7 @@ class Page:
         self._path: Path | None = None
 
     def write(self, text: str) -> None:
-        """Add to it; beyond what it may hold, a line says so. Raises OSError."""
+        """Add to it; beyond what it may hold, a line says so. Raises OSError, once: what lacks a piece gets no more."""
         if self._left <= 0 or not text:
             return
         data = text.encode("utf-8", "replace")
@@ -30,7 +30,14 @@ class Page:
             cut += (
                 f"\n{note(f'cut here, at dump.max_file_bytes or a quarter of dump.max_bytes: {self._most}')}".encode()
             )
+        try:
+            self._put(cut)
+        except OSError:
+            self._left = 0
+            raise
+
+    def _put(self, data: bytes) -> None:
         if self._path is None:
-            self._path = self._shelf.begin(self._folders, self._name, cut)
+            self._path = self._shelf.begin(self._folders, self._name, data)
         else:
-            self._shelf.append(self._path, cut)
+            self._shelf.append(self._path, data)
