@@ -3,10 +3,10 @@
 Our own exporter, because the official ones cannot be imported beside xds-protos: see docs/decisions/0004.
 """
 
-import logging
 from collections.abc import Sequence
 from threading import Event
 
+import structlog
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -16,7 +16,7 @@ from sidecar.telemetry.transports import Outcome, Transport
 
 PAUSES = (0.0, 1.0, 2.0, 4.0)  # seconds before each attempt: a collector's restart costs no span
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 class Exporter(SpanExporter):

@@ -3,15 +3,15 @@
 The SDK's own queue would drop the oldest, tell nobody, and so take the middle out of trees.
 """
 
-import logging
 from collections.abc import Sequence
 
+import structlog
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from sidecar.telemetry.metrics import Metric, Metrics
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 class Waiting(SpanExporter):

@@ -1,4 +1,3 @@
-import logging
 from dataclasses import replace
 
 import pytest
@@ -6,6 +5,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from structlog.testing import capture_logs
 
 from examples.otlp_receiver import Receiver
 from sidecar.settings import Telemetry
@@ -62,15 +62,13 @@ def test_it_tries_again_where_that_can_help(
     assert way.outcomes == []
 
 
-def test_an_outage_is_told_when_it_begins_and_when_it_ends(
-    spans: tuple[ReadableSpan, ...], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_outage_is_told_when_it_begins_and_when_it_ends(spans: tuple[ReadableSpan, ...]) -> None:
     """Not for each batch, and without what the collector answered."""
     outage = Exporter(Scripted(DELIVERED, REFUSED, REFUSED, REFUSED, DELIVERED, DELIVERED), AT_ONCE)
-    with caplog.at_level(logging.DEBUG):
+    with capture_logs() as logged:
         for _ in range(6):
             outage.export(spans)
-    assert caplog.messages == [
+    assert [line["event"] for line in logged] == [
         "telemetry.otlp_endpoint takes no spans; they are dropped until it does",
         "telemetry.otlp_endpoint takes spans again",
     ]
