@@ -14,6 +14,7 @@ from sidecar.console.timeline import TEXT, pretty
 from sidecar.recorder.dollars import dollars, told
 
 STYLE: Final = "/console.css"
+_NAME: Final = 60  # characters of a name that a table shows; a client may choose them
 _HERE: Final = Path(__file__).parent
 
 
@@ -78,7 +79,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(moment=moment, count=count, dollars=dollars, cost=cost, seconds=seconds, long=long)
-    made.globals.update(STYLE=STYLE, WINDOWS=tuple(filters.WINDOWS), STATUSES=filters.STATUSES)
+    made.globals.update(STYLE=STYLE, NAME=_NAME, WINDOWS=tuple(filters.WINDOWS), STATUSES=filters.STATUSES)
     return made
 
 
