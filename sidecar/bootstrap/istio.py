@@ -34,9 +34,7 @@ _MANAGER = "envoy.filters.network.http_connection_manager"
 _ROUTER = "envoy.filters.http.router"
 # What a mesh has of its own: health checks, access log, spans, routes.
 _MESHS_FILTERS = frozenset(f"envoy.filters.http.{name}" for name in ("health_check", "set_filter_state", "router"))
-_MESHS_FIELDS = frozenset(
-    {"@type", "codec_type", "stat_prefix", "route_config", "http_filters", "tracing", "access_log"}
-)
+_MESHS_FIELDS = frozenset({"codec_type", "stat_prefix", "route_config", "http_filters", "tracing", "access_log"})
 _NOBODYS_CLUSTERS = ("provider-", "otlp")
 _PROTOCOL_OPTIONS = "typed_extension_protocol_options"
 # Istio allows WebSockets everywhere, and nobody can read along there.
@@ -117,7 +115,7 @@ def _like(route: Fields) -> Fields:
 
 
 def _ours(manager: Fields) -> Fields:
-    return {"@type": manager["@type"]} | {key: value for key, value in manager.items() if key not in _MESHS_FIELDS}
+    return {key: value for key, value in manager.items() if key not in _MESHS_FIELDS}
 
 
 def _merge(name: str, config: Fields) -> Fields:
