@@ -22,7 +22,7 @@ from sidecar.settings import Settings, host_and_port, load
 SIDECAR: Final = ("-m", "sidecar", "up")
 ACKING: Final = ("-m", "bench.acked")
 ALONE: Final = ("-m", "bench.acked", "--alone")
-_READY = 30.0  # seconds
+_READY = 120.0  # seconds; a machine may be busy
 _STOPPED = 30.0
 _POLL = 0.1
 _SETTINGS = """\
