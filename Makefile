@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test soak check lint types arrows audit fmt proto envoy-yaml deploy-yaml cover fuzz bench bench-peers lock clean
+.PHONY: help install run demo test soak check lint types arrows audit fmt proto envoy-yaml deploy-yaml docs cover fuzz bench bench-peers lock clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,8 @@ soak: $(STAMP)  ## crashes and outages in full: a hundred kills for each store, 
 	$(BIN)/python -m pytest -v -s --soak tests/e2e/test_crashes.py tests/e2e/test_outages.py tests/e2e/test_sharing.py
 
 check: lint types arrows audit  ## what CI runs beside the tests: those four, and generated files are current
-	$(MAKE) --no-print-directory proto envoy-yaml deploy-yaml
-	@git diff --exit-code --stat -- sidecar/pb envoy deploy || { echo "generated files were not current; commit them"; exit 1; }
+	$(MAKE) --no-print-directory proto envoy-yaml deploy-yaml docs
+	@git diff --exit-code --stat -- sidecar/pb envoy deploy docs/reference || { echo "generated files were not current; commit them"; exit 1; }
 
 lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -64,6 +64,10 @@ envoy-yaml: $(STAMP)  ## envoy/envoy.yaml from the default settings
 
 deploy-yaml: $(STAMP)  ## envoy/istio and deploy/kubernetes from their settings and values
 	$(BIN)/python -m deploy.render
+
+docs: $(STAMP)  ## docs/ as a site, into site/, after its generated pages; a link that leads nowhere fails
+	$(BIN)/python -m docs.generate
+	$(BIN)/mkdocs build --strict --quiet
 
 cover: $(STAMP)  ## every test, and what they leave out: nothing of the core, a tenth of the rest at most
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=
