@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, case, func, select, tuple_
@@ -52,10 +52,18 @@ def sessions(connection: Connection, asked: Asked, after: Place | None) -> Page:
     """The last ones to have been active first. Raises SQLAlchemy's `DBAPIError`."""
     found = connection.execute(_statement(asked, after).limit(ROWS + 1)).mappings().all()
     shown = found[:ROWS]
-    counted = _tokens(connection, asked, [(row["actor"], row["session"]) for row in shown])
+    # What they have is between their first and their last: the rest of the span need not be read again.
+    within = (
+        replace(asked, since=min(row["first"] for row in shown), until=_after(shown[0]["last"])) if shown else asked
+    )
+    counted = _tokens(connection, within, [(row["actor"], row["session"]) for row in shown])
     rows = [Session(**row, tokens=counted[row["actor"], row["session"]]) for row in shown]
     is_last = len(found) <= ROWS
     return Page(rows=rows, after=None if is_last else Place(rows[-1].last, rows[-1].actor, rows[-1].session))
+
+
+def _after(moment: datetime) -> datetime:
+    return moment + timedelta(microseconds=1)
 
 
 def _statement(asked: Asked, after: Place | None) -> Select[Any]:

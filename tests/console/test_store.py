@@ -1,16 +1,23 @@
 """A page's questions have an end, and change nothing."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from sidecar.console.store import Store, TooMuch
+from sidecar.console.store import AT_ONCE, Busy, Store, TooMuch
 from sidecar.core.errors import SidecarError
+from tests.e2e.waiting import PATIENCE
 from tests.stores import KINDS, Database, database
 
 ENDLESS = "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers) SELECT count(*) FROM numbers"
+SHORT = f"{ENDLESS.replace('count(*)', 'n')} LIMIT 30000"
 IMPATIENT = 0.1  # seconds
 
 
@@ -32,3 +39,49 @@ async def test_an_answer_in_time_is_given(held: Database) -> None:
 async def test_nothing_can_be_changed(held: Database) -> None:
     with pytest.raises((SidecarError, DBAPIError)):
         await Store(held.settings).ask(lambda connection: connection.exec_driver_sql("DELETE FROM interceptions"))
+
+
+async def test_many_short_questions_have_one_end_together(held: Database) -> None:
+    """PostgreSQL's own limit is one statement's."""
+
+    def many(connection: Connection) -> None:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            connection.exec_driver_sql(f"SELECT count(*) FROM ({SHORT}) AS few").all()  # noqa: S608 - our own text
+
+    with pytest.raises(TooMuch):
+        await Store(held.settings, IMPATIENT).ask(many)
+
+
+async def test_who_waits_for_others_is_told_so_in_time(held: Database) -> None:
+    store = Store(held.settings, IMPATIENT)
+    async with slow_pages(store, AT_ONCE):
+        with pytest.raises(Busy, match="try again"):
+            await store.ask(lambda _: None)
+    assert await Store(held.settings).ask(lambda _: "an answer") == "an answer"
+
+
+async def test_a_slow_page_keeps_no_other_waiting(held: Database) -> None:
+    store = Store(held.settings)
+    async with slow_pages(store, AT_ONCE - 1):
+        assert await store.ask(lambda _: "an answer") == "an answer"
+
+
+@asynccontextmanager
+async def slow_pages(store: Store, number: int) -> AsyncIterator[None]:
+    """So many whose questions are being asked, until the end."""
+    begun, over = threading.Semaphore(0), threading.Event()
+
+    def slow(_: Connection) -> None:
+        begun.release()
+        over.wait(PATIENCE)
+
+    async with anyio.create_task_group() as others:
+        for _ in range(number):
+            others.start_soon(store.ask, slow)
+        for _ in range(number):
+            await anyio.to_thread.run_sync(begun.acquire)
+        try:
+            yield
+        finally:
+            over.set()
