@@ -1,7 +1,8 @@
 """The gateways that people pick today: how each is installed, started, asked, and where it writes down what was used.
 
-Versions are pinned. LiteLLM's stays at 1.82.6: releases 1.82.7, 1.82.8 and 1.107.0 on PyPI carried malware.
-MLflow is not here yet; its `genai` extra depends on LiteLLM and needs the same constraint. npm runs no package's scripts.
+Versions are pinned. LiteLLM's stays at 1.82.6: releases 1.82.7, 1.82.8 and 1.107.0 are reported to have carried
+malware. MLflow is not here yet; its `genai` extra depends on LiteLLM and needs the same constraint. npm runs no
+package's scripts.
 """
 
 import json
