@@ -67,7 +67,7 @@ deploy-yaml: $(STAMP)  ## envoy/istio and deploy/kubernetes from their settings 
 
 docs: $(STAMP)  ## docs/ as a site, into site/, after its generated pages; a link that leads nowhere fails
 	$(BIN)/python -m docs.generate
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # --quiet would hide what --strict fails for
 
 cover: $(STAMP)  ## every test, and what they leave out: nothing of the core, a tenth of the rest at most
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=
