@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, select, tuple_
@@ -15,6 +15,7 @@ from sidecar.recorder.schema import Moment, interceptions, token_usages, tool_us
 from sidecar.recorder.stretches import stretch
 
 ROWS: Final = 50
+_TICK: Final = timedelta(microseconds=1)  # between two moments
 _COLUMNS: Final = (
     interceptions.c.id,
     interceptions.c.initiator_id.label("actor"),
@@ -74,20 +75,24 @@ class Page:
 def newest(connection: Connection, asked: Asked, after: Place | None) -> Page:
     """The last ones to have started first. Raises SQLAlchemy's `DBAPIError`."""
     started, identity = interceptions.c.started_at, interceptions.c.id
+    # One limit to search an index by: of two SQLite takes the first, and passes all pages before this one.
+    if after and after.started_at < asked.until:
+        asked = replace(asked, until=after.started_at + _TICK)
     statement = select(*_COLUMNS).where(*asked.where()).order_by(started.desc(), identity.desc())
     if after:
-        # The first says nothing new, but is what an index is searched by.
-        statement = statement.where(started <= after.started_at, tuple_(started, identity) < _place(after))
+        statement = statement.where(tuple_(started, identity) < _place(after))
     return _page(connection, statement, asked)
 
 
 def in_order(connection: Connection, asked: Asked, session: str, after: Place | None) -> Page:
     """Those of a session as they came, each with whose tool call it answers. Raises SQLAlchemy's `DBAPIError`."""
     started, identity = interceptions.c.started_at, interceptions.c.id
+    if after and after.started_at > asked.since:
+        asked = replace(asked, since=after.started_at)
     these = [*asked.where(), interceptions.c.client_session_id == session]
     statement = select(*_COLUMNS).where(*these).order_by(started, identity)
     if after:
-        statement = statement.where(started >= after.started_at, tuple_(started, identity) > _place(after))
+        statement = statement.where(tuple_(started, identity) > _place(after))
     page = _page(connection, statement, asked)
     calls = _calls(connection, [row.id for row in page.rows])
     return replace(page, rows=[replace(row, answers=calls.get(row.call or "")) for row in page.rows])

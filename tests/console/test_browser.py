@@ -1,20 +1,20 @@
 """The pages in a real browser, Debian's Chromium, where there is one."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.console.browser import CHROMIUM, QUIET, browser
 from tests.console.consoles import Console, console
 from tests.e2e.waiting import PATIENCE
 from tests.stores import interception, prompt, sqlite, tokens, tool
 
-CHROMIUM = shutil.which("chromium")
 SCRIPT = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
-QUIET = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr")
-
+LONG = "a_name_that_does_not_end_" * 20
+NARROW = 390  # pixels: a telephone's
+WIDTH = "document.documentElement.scrollWidth"
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
 
 
@@ -24,6 +24,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     nasty = {"model": SCRIPT, "client": SCRIPT, "client_session_id": SCRIPT}
     with sqlite(folder) as store:
         store.holds(interception("nasty", prompt(prompt=SCRIPT), tool(tool=SCRIPT, input=SCRIPT), tokens(), **nasty))
+        store.holds(
+            interception("long", prompt(prompt=LONG), tool(tool=LONG, input=LONG), **dict.fromkeys(nasty, LONG))
+        )
         with console(folder / "console", store.settings) as running:
             yield running
 
@@ -45,3 +48,17 @@ def test_nothing_runs_and_nothing_of_ours_is_refused(shared: Console, tmp_path: 
     assert f"<title>{title} · aibridge</title>" in run.stdout
     assert "&lt;script&gt;" in run.stdout
     assert "Content Security Policy" not in run.stderr
+
+
+def test_no_page_is_wider_than_its_window(shared: Console, tmp_path: Path) -> None:
+    """However long a name is, tables alone are scrolled, each by itself."""
+    paths = (
+        "/?since=2001-09-09",
+        "/interceptions?since=2001-09-09",
+        "/sessions?since=2001-09-09",
+        "/interceptions/nasty",
+    )
+    with browser(tmp_path) as window:
+        for path in (*paths, "/interceptions/long", "/?window=never"):
+            window.show(f"http://127.0.0.1:{shared.port}{path}", NARROW)
+            assert window.found(WIDTH) <= NARROW, path
