@@ -1,0 +1,85 @@
+"""Requests whose end two readers could see at two places: none carries a second one past Envoy to the provider.
+
+Most of them Envoy answers with nothing but the end of the connection.
+"""
+
+import pytest
+
+from examples.provider import ThreadedProvider
+from tests.e2e.bridges import Bridge
+from tests.e2e.connections import Connection, ask, request
+from tests.e2e.exchanges import ASKED, whole
+from tests.e2e.scripts import Script
+
+CHUNKED = ("transfer-encoding", "chunked")
+# How the length is told, beside what the body is; Envoy must not choose.
+AMBIGUOUS = {
+    "a length and chunks": (("content-length", "5"), CHUNKED),
+    "chunks and a length": (CHUNKED, ("content-length", "5")),
+    "two lengths": (("content-length", "5"), ("content-length", "6")),
+    "two lengths in one": (("content-length", "5, 6"),),
+    "a signed length": (("content-length", "+5"),),
+    "a length in hex": (("content-length", "0x5"),),
+    "no number": (("content-length", "five"),),
+    "a coding nobody knows": (("transfer-encoding", "xchunked"),),
+    "chunks, then no coding": (CHUNKED, ("transfer-encoding", "identity")),
+    "a space before the colon": (("content-length", "5"), ("transfer-encoding ", "chunked")),
+    "a vertical tab": (("transfer-encoding", "\x0bchunked"),),
+    "a folded line": (("content-length", "5"), ("x-folded", "a\r\n transfer-encoding: chunked")),
+    "a bare line feed": (("content-length", "5"), ("x-lf", "a\ntransfer-encoding: chunked")),
+    "a bare carriage return": (("content-length", "5"), ("x-cr", "a\rtransfer-encoding: chunked")),
+    "a NUL": (("content-length", "5"), ("x-nul", "a\0b")),
+}
+
+
+def hidden(case: str) -> bytes:
+    """A request that nobody may take for one."""
+    return request(f"{case}-hidden", ASKED)
+
+
+def answers(port: int, data: bytes) -> list[int]:
+    """The statuses of all that comes until the other side hangs up."""
+    statuses = []
+    with Connection(port) as connection:
+        connection.send(data)
+        try:
+            while True:
+                statuses.append(connection.response().status)
+        except (EOFError, ConnectionError):
+            return statuses
+
+
+def served(port: int, provider: ThreadedProvider, script: Script, case: str) -> bool:
+    """Whether an ordinary request is, after all that."""
+    script[case] = whole(case)
+    return ask(port, case, ASKED).body == whole(case).body and len(provider.seen[case]) == 1
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_who_tells_a_length_in_two_ways_is_hung_up_on_and_never_served(
+    shared: Bridge, provider: ThreadedProvider, script: Script, case: str, kind: str
+) -> None:
+    """The rest of the connection is nobody's: what stands there is no request."""
+    data = request(case, b"0\r\n\r\n" + hidden(case), *AMBIGUOUS[kind])
+    assert set(answers(shared.port, data)) <= {400}
+    assert not {case, f"{case}-hidden"} & set(provider.seen)
+    assert served(shared.port, provider, script, f"{case}-after")
+
+
+@pytest.mark.parametrize("size", [b"x", b"-1", b"1 1", b"0x1", b"f" * 17], ids=repr)
+def test_a_chunk_without_a_size_is_hung_up_on(
+    shared: Bridge, provider: ThreadedProvider, case: str, size: bytes
+) -> None:
+    data = request(case, size + b"\r\n" + hidden(case), CHUNKED)
+    assert set(answers(shared.port, data)) <= {400}
+    assert not {case, f"{case}-hidden"} & set(provider.seen)
+
+
+def test_what_stands_behind_a_chunks_size_is_not_passed_on(
+    shared: Bridge, provider: ThreadedProvider, script: Script, case: str
+) -> None:
+    """Chunk extensions are allowed (RFC 9112, 7.1.1), and ours to drop."""
+    script[case] = whole(case)
+    body = b"%x;a=b\r\n%s\r\n0;c\r\n\r\n" % (len(ASKED), ASKED)
+    assert ask(shared.port, case, body, CHUNKED).body == whole(case).body
+    assert [seen.body for seen in provider.seen[case]] == [ASKED]
