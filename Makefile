@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test soak check lint types arrows audit fmt proto envoy-yaml deploy-yaml docs cover fuzz bench bench-peers lock clean
+.PHONY: help install run demo test soak check lint types arrows audit fmt proto envoy-yaml deploy-yaml docs cover fuzz bench lock clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,9 +80,6 @@ fuzz: $(STAMP)  ## the core's properties, with many more examples, other ones ea
 bench: $(STAMP)  ## every figure of docs/performance.md, measured again: an hour on a machine that does nothing else
 	$(BIN)/python -m bench --write
 	$(BIN)/python -m bench.forwarding
-
-bench-peers: $(STAMP)  ## the same load through LiteLLM, MLflow and Portkey, each installed into .bench-peers
-	$(BIN)/python -m bench.peers
 
 lock: $(STAMP)  ## requirements.lock from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
