@@ -1,5 +1,6 @@
 """Whose key goes to the provider, and how."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -10,16 +11,19 @@ from sidecar.core.records import CredentialKind
 from sidecar.core.text import clean
 
 _WORDS = 2  # RFC 6750 2.1: the scheme and the token
+_BETWEEN = "..."
 _SHOWN = ((20, 4), (10, 2), (5, 1))  # from so many characters on, so many are shown at each end
+_SOME = _SHOWN[0][1]  # fewer stand in many words that are no keys
+_TELLING = 8  # characters of a key that would give it away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """The key for one request. `hint` is all that may be recorded of `secret`."""
+    """The key for one request. `hint` is all that may be recorded of `secret`; None: Envoy adds what we do not know."""
 
     kind: CredentialKind
     hint: str
-    secret: SecretStr
+    secret: SecretStr | None
 
 
 def choose(headers: Headers, provider: Provider, *, identity_header: str) -> Credential | None:
@@ -32,22 +36,42 @@ def choose(headers: Headers, provider: Provider, *, identity_header: str) -> Cre
         own = _bearer(headers)
     if own is not None:
         return _credential(CredentialKind.BYOK, SecretStr(own))
-    if not provider.api_key:
-        return None
-    return _credential(CredentialKind.CENTRALIZED, provider.api_key)
+    if provider.api_key:
+        return _credential(CredentialKind.CENTRALIZED, provider.api_key)
+    return Credential(kind=CredentialKind.CENTRALIZED, hint=provider.hint, secret=None) if provider.hint else None
 
 
 def hint(secret: str) -> str:
     """A secret's first and last characters, as many as its length can spare: `sk-u...ijkl`, or `...` alone."""
     shown = next((shown for length, shown in _SHOWN if len(secret) >= length), 0)
-    return clean(f"{secret[:shown]}...{secret[len(secret) - shown :]}")
+    return clean(f"{secret[:shown]}{_BETWEEN}{secret[len(secret) - shown :]}")
 
 
-def value(provider: Provider, credential: Credential) -> SecretStr:
-    """What stands in the provider's `auth_header`: `Bearer <key>` in `authorization`, in any other the bare key."""
-    if provider.auth_header.lower() == "authorization":
-        return SecretStr(f"Bearer {credential.secret.get_secret_value()}")
-    return credential.secret
+def value(auth_header: str, key: SecretStr) -> SecretStr:
+    """What stands in a provider's `auth_header`: `Bearer <key>` in `authorization`, in any other the bare key."""
+    if auth_header.lower() == "authorization":
+        return SecretStr(f"Bearer {key.get_secret_value()}")
+    return key
+
+
+def shows(word: str, credential: Credential, others: Iterable[str] = ()) -> bool:
+    """Whether `word`, somebody's answer, is the key or one of `others`, or a good part of one.
+
+    Of a key that we do not know it may be what begins and ends as the hint does, or has enough of either.
+    """
+    key = None if credential.secret is None else credential.secret.get_secret_value()
+    known = (*others, *(() if key is None else (key,)))
+    return (_hinted(word, credential.hint) if key is None else key in word) or (
+        len(word) >= _TELLING and any(word in one or (one in word and len(one) >= _TELLING) for one in known)
+    )
+
+
+def _hinted(word: str, shown: str) -> bool:
+    size = (len(shown) - len(_BETWEEN)) // 2
+    first, last = shown[:size], shown[size + len(_BETWEEN) :]
+    if size >= _SOME:
+        return first in word or last in word
+    return word.startswith(first) and word.endswith(last)
 
 
 def _bearer(headers: Headers) -> str | None:

@@ -57,13 +57,17 @@ def changes(  # noqa: PLR0913  one fact each, and named at the call
     Where two would set one name the credential wins, then what we say of the actor and of the encoding, then `also`,
     then the provider's `extra_headers`. Names to remove are spelt as they stand in the request. What a header cannot
     carry of the actor's values is percent-encoded (UTF-8; so is `%`, and decoding gives the value back), of the
-    metadata's keys it becomes `-`; of keys that become one name the last counts.
+    metadata's keys it becomes `-`; of keys that become one name the last counts. A credential that Envoy adds finds its
+    header empty.
     """
     ours: dict[str, str | SecretStr] = _allowed(provider, also) | {"accept-encoding": "identity"}
     if provider.send_actor_headers:
         ours |= _actor_headers(actor, actor_metadata)
-    ours[provider.auth_header.lower()] = credentials.value(provider, credential)
-    dropped = {*DROPPED, _dashed(identity_header.lower()), *map(_dashed, ours)}
+    auth = provider.auth_header.lower()
+    ours.pop(auth, None)
+    if credential.secret is not None:
+        ours[auth] = credentials.value(auth, credential.secret)
+    dropped = {*DROPPED, _dashed(identity_header.lower()), _dashed(auth), *map(_dashed, ours)}
     if not provider.pass_cookies:
         dropped.add("cookie")
     if credential.kind is CredentialKind.CENTRALIZED:

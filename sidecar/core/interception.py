@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
-from sidecar.core import clients, phases, requests
+from sidecar.core import clients, credentials, phases, requests
 from sidecar.core.admission import Admitted, admit
 from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
 from sidecar.core.headers import changes
@@ -39,7 +39,6 @@ _REJECTED = {
     DENIED.status: "a policy denies it",
     NOT_RECORDED.status: "the start was not recorded in time",
 }
-_TELLING = 8  # characters of a key that would give it away
 _PASSED_ON = {
     (kind, side): Step(replies=(Ack(side=side, part=part),))
     for kind, part in ((Headers, Part.HEADERS), (Body, Part.BODY), (Trailers, Part.TRAILERS))
@@ -375,12 +374,8 @@ class Interception:
 
     def _is_credential(self, word: str) -> bool:
         """Whether `word`, which the provider said, is a key of ours or a good part of one."""
-        secret = self._request.credential.secret.get_secret_value()
-        others = self._request.route.provider.extra_headers.values()
-        return secret in word or (
-            len(word) >= _TELLING
-            and any(word in own or (own in word and len(own) >= _TELLING) for own in (secret, *others))
-        )
+        provider = self._request.route.provider
+        return credentials.shows(word, self._request.credential, provider.extra_headers.values())
 
     # Replies that change nothing
 

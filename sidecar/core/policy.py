@@ -24,12 +24,16 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """One configured provider. `base_url` has no trailing slash; `api_key` None: none configured."""
+    """One configured provider. `base_url` has no trailing slash; `api_key` None: none configured, or none we know.
+
+    `hint`: of a central key that Envoy adds by itself, and that we do not know; empty: there is none.
+    """
 
     name: str
     type: str
     base_url: str
     api_key: SecretStr | None = None
+    hint: str = ""
     auth_header: str = "authorization"
     byok: bool = True
     send_actor_headers: bool = False

@@ -17,8 +17,10 @@ from sidecar.core.records import CredentialKind
 
 OPENAI = Provider(name="openai", type="openai", base_url="https://api.openai.com/v1")
 KEYED = replace(OPENAI, auth_header="Api-Key")
+GOOGLE = replace(OPENAI, auth_header="x-goog-api-key")
 CENTRAL = Credential(kind=CredentialKind.CENTRALIZED, hint="...", secret=SecretStr("central"))
 BYOK = Credential(kind=CredentialKind.BYOK, hint="...", secret=SecretStr("own"))
+ADDED = replace(CENTRAL, secret=None)
 BEARER = ("authorization", SecretStr("Bearer central"))
 PLAIN = ("accept-encoding", "identity")
 
@@ -145,6 +147,21 @@ def test_the_key_stands_in_the_providers_own_header() -> None:
     assert alter(["authorization", "api-key", "api_key"], KEYED) == Changes(
         set=(PLAIN, ("api-key", SecretStr("central"))), remove=("authorization", "api_key")
     )
+
+
+@pytest.mark.parametrize(
+    ("provider", "sent"),
+    [(OPENAI, ["authorization"]), (KEYED, ["authorization", "api-key", "api_key"]), (GOOGLE, ["x-goog_api-key"])],
+)
+def test_what_envoy_adds_finds_its_header_empty(provider: Provider, sent: list[str]) -> None:
+    assert alter(sent, provider, ADDED) == Changes(set=(PLAIN,), remove=tuple(sent))
+
+
+def test_nothing_else_is_set_where_envoy_adds_the_key() -> None:
+    provider = replace(GOOGLE, auth_header="X-Key", extra_headers={"x_key": "1", "X-Key": "2"})
+    assert alter((), provider, ADDED, also={"x-key": "3"}).set == (PLAIN,)
+    told = replace(provider, send_actor_headers=True, auth_header="x-ai-bridge-actor-id")
+    assert alter((), told, ADDED).set[-1] == PLAIN
 
 
 def test_extra_headers_are_set_and_their_other_spellings_removed() -> None:
