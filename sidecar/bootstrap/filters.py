@@ -93,7 +93,11 @@ def filters(settings: Settings) -> Iterator[HttpFilter]:
     yield http_filter("health_check", _health())
     yield http_filter("set_filter_state", _path())
     yield from identity.filters(settings)
-    yield http_filter("ext_proc", _ext_proc(settings))
+    # Off but where a route turns it on: Envoy would ask it about its answer to what is no HTTP, too, and not wait. What
+    # no route has turned it on for has no verdict.
+    ext_proc = http_filter("ext_proc", _ext_proc(settings))
+    ext_proc.disabled = True
+    yield ext_proc
     yield http_filter("rbac", _verdict(settings.verdict))
     yield http_filter("router", Router(suppress_envoy_headers=True))
 

@@ -27,11 +27,14 @@ _NO_VERDICT = "the sidecar gave no verdict on this request"
 _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     (f"{_DETAILS}.startsWith('{OWN_DETAILS}') || {_DETAILS} == 'direct_response'", None, None),
     (f"{_DETAILS} == 'upgrade_failed'", 426, NO_UPGRADES),
+    # Where a mesh has no route of ours, RBAC speaks before the router can.
+    (f"{_DETAILS}.startsWith('rbac_access_denied') && !has(xds.route_name)", 404, NOT_FOUND),
     (f"{_DETAILS}.startsWith('rbac_access_denied')", 500, _NO_VERDICT),
     (f"{_DETAILS}.startsWith('health_check') && response.code >= 400", None, "not ready"),
     # Nobody else says 401 here: who asks has not proved it. (A token for others is a 403 of Envoy's.)
     (f"{_DETAILS}.startsWith('jwt_authn') || response.code == 401", 401, "no valid credential for this bridge"),
     ("response.code == 413", None, "request body too large"),
+    ("response.code == 431", None, "request headers too large"),
     ("response.code == 503", None, "the provider could not be reached, or hung up before it answered"),
     ("response.code == 504", None, "the provider did not answer in time"),
     ("response.code == 408", None, "the request did not arrive in time"),

@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteMatchConnectMatcher,
     VirtualHost,
 )
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcOverrides, ExtProcPerRoute
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
@@ -53,7 +54,7 @@ def routes(settings: Settings) -> RouteConfiguration:
     """The one virtual host."""
     table = [_provider(provider, settings.limits.max_request_bytes) for provider in settings.providers]
     # CONNECT has no path, so no other route matches it.
-    off = dict(_off(*identity.FILTERS[settings.identity.source], "ext_proc", "rbac"))
+    off = dict(_off(*identity.FILTERS[settings.identity.source], "rbac"))
     connect = _answer("connect", RouteMatch(connect_matcher=RouteMatchConnectMatcher()), 426, NO_UPGRADES, off)
     nowhere = _answer("nowhere", RouteMatch(prefix="/"), 404, NOT_FOUND, off)
     host = VirtualHost(name="aibridge", domains=["*"], routes=[connect, *table, nowhere])
@@ -73,6 +74,8 @@ def _provider(provider: Provider, max_request_bytes: int) -> Route:
             retry_policy=_retries(provider) if provider.max_retries else None,
         ),
         request_body_buffer_limit=max_request_bytes,
+        # Turns the filter on: the chain has it off.
+        typed_per_filter_config={"envoy.filters.http.ext_proc": packed(ExtProcPerRoute(overrides=ExtProcOverrides()))},
     )
 
 

