@@ -263,7 +263,7 @@ def path(value: Path | None) -> Path | None:
 def file(value: Path | None) -> Path | None:
     """An absolute path where a file is."""
     value = path(value)
-    if value is not None and not value.is_file():
+    if value is not None and not os.path.isfile(value):  # noqa: PTH113 (`is_file` raises where it cannot look)
         refuse("the path of a file that exists")
     return value
 

@@ -3,6 +3,7 @@
 Not of where to: that is `telemetry.otlp_endpoint` alone, and nothing is sent without it.
 """
 
+import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -122,7 +123,7 @@ def _header(name: str, value: str) -> tuple[str, SecretStr]:
 
 def _file(text: str) -> Path:
     path = checks.path(Path(text))
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):  # noqa: PTH113 (`is_file` raises where it cannot look)
         raise ValueError
     return path
 

@@ -51,7 +51,7 @@ def _line(details: ErrorDetails) -> str:
         place, value = (*place, *context["key"].split(".")), context["value"]
     unread = details["type"] in {"extra_forbidden", "tuple_type"}  # who knows what stands there
     secret = unread or not _SECRET.isdisjoint(place)
-    return line(_dotted(place), SecretStr("") if secret else value, _verdict(details, context))
+    return line(dotted(place), SecretStr("") if secret else value, _verdict(details, context))
 
 
 def _verdict(details: ErrorDetails, context: Mapping[str, object]) -> str:
@@ -63,7 +63,8 @@ def _verdict(details: ErrorDetails, context: Mapping[str, object]) -> str:
     return f"allowed: {allowed}"
 
 
-def _dotted(place: tuple[int | str, ...]) -> str:
+def dotted(place: tuple[int | str, ...]) -> str:
+    """Where a setting stands, as a file has it; what is no bare name in quotes, its odd characters escaped."""
     text = ""
     for step in (step for step in place if step != "[key]"):  # pydantic's way to say that a table's key is wrong
         if isinstance(step, int):
