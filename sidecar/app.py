@@ -31,6 +31,7 @@ from sidecar.recorder.room import Room
 from sidecar.recorder.rows import moment
 from sidecar.server import SERVICE, Processor
 from sidecar.settings import Settings
+from sidecar.settings.keys import Keys
 from sidecar.telemetry.configure import configure
 from sidecar.telemetry.counting import Counting
 from sidecar.telemetry.dumping import Dumps, NoDumps
@@ -82,8 +83,10 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
     traces = configure(settings, assignment.worker, metrics)
     dumps = _dumps(settings)
     pulse = Pulse(time.monotonic)
+    keys = Keys(settings)
+    keys.look()
     processor = Processor(
-        policy=settings.policy(),
+        policy=keys.policy,
         submit=journal.submit,
         now=time.time,
         new_id=ids,
@@ -107,10 +110,12 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
     gc.freeze()  # what is here now stays: no collection need look at it again
     measure = partial(_measure, metrics, journal, processor)
     beats = asyncio.create_task(_beat(assignment.ready, room, measure))
+    looks = asyncio.create_task(_look(keys, processor))
     await stop.told.wait()
     await _drain(server, servicer, processor, min(GRACE, stop.left() - LAST))
     heart.cancel()
     beats.cancel()
+    looks.cancel()
     unwritten = journal.close(max(0.0, stop.left() - LAST))
     if unwritten:
         log.error("records not written at the end", records=unwritten)
@@ -128,6 +133,14 @@ async def _beat(ready: int, room: Room | None, measure: Callable[[], None]) -> N
         if room is not None:
             await asyncio.to_thread(room.look)
         await asyncio.sleep(BEAT)
+
+
+async def _look(keys: Keys, processor: Processor) -> None:
+    """Have requests that come later use the keys that are there now."""
+    while True:
+        await asyncio.sleep(BEAT)
+        await asyncio.to_thread(keys.look)
+        processor.policy = keys.policy
 
 
 def _measure(metrics: Metrics, journal: Journal, processor: Processor) -> None:

@@ -209,10 +209,14 @@ class Worker(Servant):
     ) -> None:
         """`worker` owns its rows, and `end_lost` ends those that a worker of that name left open."""
         super().__init__(f"worker {index}", "sidecar.app", locks)
-        self._settings = settings.without_store_credentials()
         self._index = index
         self._worker = worker
         self._end_lost = end_lost
+        self.renew(settings)
+
+    def renew(self, settings: Settings) -> None:
+        """Have those that come later begin with these settings, which differ in the providers' keys."""
+        self._settings = settings.without_store_credentials().without_injected_keys()
 
     @override
     def _assignment(self, ready: int) -> Assignment:

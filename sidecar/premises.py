@@ -97,18 +97,6 @@ def ports(settings: Settings) -> None:
             raise BadSetting(msg) from None
 
 
-def client_keys(settings: Settings) -> None:
-    """Write what Envoy reads of the clients' keys, for its owner's eyes. Raises BadSetting when they are unsound."""
-    if settings.identity.source != "api_key":
-        return
-    from sidecar.bootstrap import identity  # noqa: PLC0415 - slow to import
-
-    new = settings.client_keys.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    new.write_text(identity.client_keys(settings), "utf-8")
-    new.replace(settings.client_keys)  # Envoy looks for files that take another's place
-
-
 def store(settings: Settings) -> None:
     """Raise BadSetting when the store cannot even be tried, or its journal would lie where a power cut empties it."""
     if settings.recorder.kind == "postgresql":

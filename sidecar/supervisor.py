@@ -28,6 +28,7 @@ from sidecar.recorder.migration import migrate
 from sidecar.recorder.owners import owning
 from sidecar.recorder.recovery import PATIENCE, abandoned, end_lost
 from sidecar.recorder.rows import moment
+from sidecar.rotation import LOOK, Rotation
 from sidecar.settings import Settings
 from sidecar.telemetry import sheets
 from sidecar.telemetry.lines import Lines
@@ -49,28 +50,34 @@ def up(settings: Settings) -> None:
     binary = premises.envoy(settings)
     with premises.runtime_dir(settings) as lock:
         premises.ports(settings)
-        premises.client_keys(settings)
         premises.store(settings)
         premises.dumps(settings)
-        asyncio.run(Bridge(settings.model_copy(update={"verdict": secrets.token_hex(16)}), binary, lock).run())
+        rotation = Rotation(settings.model_copy(update={"verdict": secrets.token_hex(16)}))
+        try:
+            rotation.begin()
+            asyncio.run(Bridge(rotation, binary, lock).run())
+        finally:
+            rotation.end()
 
 
 def serve(settings: Settings) -> None:
     """Run the workers alone, for an Envoy that is there already. Otherwise like `up`."""
     premises.close_to_others()
     with premises.runtime_dir(settings) as lock:
-        premises.client_keys(settings)
         premises.store(settings)
         premises.dumps(settings)
-        asyncio.run(Bridge(settings, None, lock).run())
+        rotation = Rotation(settings)
+        rotation.begin()  # and never ended: an Envoy that starts while we do not run finds its files
+        asyncio.run(Bridge(rotation, None, lock).run())
 
 
 class Bridge:
     """Everything that runs for one configuration."""
 
-    def __init__(self, settings: Settings, binary: Path | None, lock: int) -> None:
+    def __init__(self, rotation: Rotation, binary: Path | None, lock: int) -> None:
         """`binary`: the Envoy to run in front; None: none. `lock`: the descriptor that holds the runtime directory."""
-        self._settings = settings
+        self._rotation = rotation
+        self._settings = settings = rotation.settings
         self._lock = lock
         self._owner = secrets.token_hex(4)
         name = f"{socket.gethostname()}:{settings.listen}:{self._owner}"
@@ -128,7 +135,16 @@ class Bridge:
             log.info(
                 "ready", listen=self._settings.listen, workers=len(self._workers), records=self._settings.recorder.url
             )
-        await asyncio.gather(*(child.keep() for child in (*self._workers, *self._keepers, *self._front)))
+        await asyncio.gather(
+            self._rotate(), *(child.keep() for child in (*self._workers, *self._keepers, *self._front))
+        )
+
+    async def _rotate(self) -> None:
+        while not self._told.is_set():
+            await asyncio.sleep(LOOK)
+            if await asyncio.to_thread(self._rotation.look):
+                for worker in self._workers:
+                    worker.renew(self._rotation.settings)
 
     async def _end(self) -> None:
         """Turn new clients away, let what is under way end, then stop Envoy, and the workers behind it."""

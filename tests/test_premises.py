@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from sidecar import premises
 from sidecar.core.errors import BadSetting
-from sidecar.settings import Dump, Identity, Recorder, Settings
+from sidecar.settings import Dump, Recorder, Settings
 from tests.e2e.bridges import free_ports
 from tests.e2e.waiting import PATIENCE, eventually
 
@@ -210,24 +210,3 @@ def test_a_file_is_no_folder_for_dumps(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file/below"):
         with pytest.raises(BadSetting, match=r"dump\.dir"):
             premises.dumps(Settings(dump=Dump(dir=path)))
-
-
-@pytest.mark.usefixtures("umask")
-def test_clients_keys_are_written_anew_for_their_owner(tmp_path: Path) -> None:
-    """Envoy takes a file for a new one when it takes another's place."""
-    keys = tmp_path / "keys"
-    keys.write_text("aib-0123456789abcdef grace")
-    settings = Settings(runtime_dir=tmp_path, identity=Identity(source="api_key", keys_file=keys))
-    premises.close_to_others()
-    premises.client_keys(settings)
-    first = settings.client_keys.stat()
-    keys.write_text("aib-fedcba9876543210 alan")
-    premises.client_keys(settings)
-    assert (stat.S_IMODE(first.st_mode), settings.client_keys.stat().st_ino != first.st_ino) == (0o600, True)
-    assert "aib-fedcba9876543210" in settings.client_keys.read_text()
-    assert sorted(tmp_path.iterdir()) == [settings.client_keys, keys]
-
-
-def test_where_nobody_has_a_key_none_is_written(tmp_path: Path) -> None:
-    premises.client_keys(Settings(runtime_dir=tmp_path))
-    assert list(tmp_path.iterdir()) == []

@@ -28,7 +28,8 @@ def render(settings: Settings) -> str:
 
 
 def _bootstrap(settings: Settings) -> Bootstrap:
-    members = [clusters.sidecar(settings), *map(clusters.provider, settings.providers), *identity.clusters(settings)]
+    providers = (clusters.provider(settings, provider) for provider in settings.providers)
+    members = [clusters.sidecar(settings), *providers, *identity.clusters(settings)]
     if settings.telemetry.otlp_endpoint:
         members.append(tracing.collector(settings.telemetry))
     return Bootstrap(

@@ -35,7 +35,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
-from sidecar.bootstrap import tls
+from sidecar.bootstrap import secrets, tls
 from sidecar.bootstrap.messages import SIDECAR, endpoints, http_filter, packed, seconds, tcp
 from sidecar.bootstrap.routes import cluster_name, port
 from sidecar.settings import Provider, Settings
@@ -47,21 +47,21 @@ _MANY = 100_000
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def provider(settings: Provider) -> Cluster:
+def provider(settings: Settings, chosen: Provider) -> Cluster:
     """A provider: by TLS with HTTP/2 where it offers that, or by plain HTTP/1.1."""
-    name = cluster_name(settings)
-    numeric = is_ip(settings.host)
+    name = cluster_name(chosen)
+    numeric = is_ip(chosen.host)
     return Cluster(
         name=name,
         type=ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.LOGICAL_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.AUTO if numeric else ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(5),
         circuit_breakers=_breakers(),
-        load_assignment=endpoints(name, tcp(settings.host, port(settings))),
+        load_assignment=endpoints(name, tcp(chosen.host, port(chosen))),
         # A model may think for minutes; what is between must not forget the connection.
         upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=TcpKeepalive(keepalive_time=60)),
-        typed_extension_protocol_options=_options(_provider_options(tls_on=settings.tls)),
-        transport_socket=tls.upstream(settings) if settings.tls else None,
+        typed_extension_protocol_options=_options(_provider_options(settings, chosen)),
+        transport_socket=tls.upstream(chosen) if chosen.tls else None,
     )
 
 
@@ -110,19 +110,22 @@ def _options(options: HttpProtocolOptions) -> dict[str, Any]:
     return {_PROTOCOL_OPTIONS: packed(options)}
 
 
-def _provider_options(*, tls_on: bool) -> HttpProtocolOptions:
-    http1 = Http1ProtocolOptions(enable_trailers=True)
-    if tls_on:
+def _provider_options(settings: Settings, chosen: Provider) -> HttpProtocolOptions:
+    http1, filters = Http1ProtocolOptions(enable_trailers=True), list(_last_hop(settings, chosen))
+    if chosen.tls:
         auto = HttpProtocolOptionsAutoHttpConfig(
             http_protocol_options=http1, http2_protocol_options=Http2ProtocolOptions()
         )
-        return HttpProtocolOptions(auto_config=auto, http_filters=list(_last_hop()))
+        return HttpProtocolOptions(auto_config=auto, http_filters=filters)
     explicit = HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=http1)
-    return HttpProtocolOptions(explicit_http_config=explicit, http_filters=list(_last_hop()))
+    return HttpProtocolOptions(explicit_http_config=explicit, http_filters=filters)
 
 
-def _last_hop() -> Iterator[HttpFilter]:
-    """What the router and the tracer add after the sidecar has looked, and trailers, at which it never looks."""
+def _last_hop(settings: Settings, chosen: Provider) -> Iterator[HttpFilter]:
+    """Without what the router and the tracer add after the sidecar has looked; with the key that is Envoy's to add.
+
+    And without trailers, at which it never looks.
+    """
     names = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "traceparent", "tracestate", "baggage")
     envoy = StringMatcher(prefix="x-envoy-")
     everything = StringMatcher(safe_regex=RegexMatcher(regex=".*"))
@@ -131,6 +134,8 @@ def _last_hop() -> Iterator[HttpFilter]:
         request_trailers_mutations=[_removal(everything)],
     )
     yield http_filter("header_mutation", HeaderMutation(mutations=mutations))
+    if settings.is_injected(chosen):
+        yield secrets.injector(settings, chosen)
     yield http_filter("upstream_codec", UpstreamCodec())
 
 

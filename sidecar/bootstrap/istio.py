@@ -45,7 +45,10 @@ _NO_REPEATS: Fields = {"attempts": 0}
 
 
 def render(settings: Settings, place: Place) -> str:
-    """The resources as YAML documents, without a namespace. Raises BadSetting for a provider that no mesh can name."""
+    """The resources as YAML documents, without a namespace. Raises BadSetting for what no mesh can have."""
+    if settings.credentials.inject_by == "envoy":
+        msg = "credentials.inject_by = 'envoy': allowed: sidecar, in a mesh, whose Envoys have no file of the key"
+        raise BadSetting(msg)
     envoy = yaml.safe_load(bootstrap.render(settings))["static_resources"]
     documents = [_filter(settings, place, envoy), *_egress(settings, place, _routes(envoy))]
     return _HEADING.format(place=place) + yaml.dump_all(documents, Dumper=_Plain, sort_keys=False, width=120)

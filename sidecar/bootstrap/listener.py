@@ -40,7 +40,7 @@ def clients(settings: Settings) -> Listener:
     return Listener(
         name="clients",
         address=tcp(*host_and_port(settings.listen)),
-        filter_chains=[FilterChain(filters=[manager], transport_socket=tls.downstream(settings.tls))],
+        filter_chains=[FilterChain(filters=[manager], transport_socket=tls.downstream(settings))],
         enable_reuse_port=False,  # else a second Envoy would share the port, and half the clients, without a word
     )
 

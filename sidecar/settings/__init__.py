@@ -2,6 +2,7 @@
 
 from sidecar.settings.checks import host_and_port
 from sidecar.settings.console import Console
+from sidecar.settings.credentials import Credentials
 from sidecar.settings.identity import Identity, Issuer, PolicyRule, Tls
 from sidecar.settings.model import (
     Limits,
@@ -17,6 +18,7 @@ from sidecar.settings.telemetry import Dump, Telemetry
 
 __all__ = [
     "Console",
+    "Credentials",
     "Dump",
     "Identity",
     "Issuer",

@@ -14,6 +14,7 @@ from sidecar.core.masks import Masks
 from sidecar.core.privacy import Content, Gate
 from sidecar.settings import checks
 from sidecar.settings.console import Console
+from sidecar.settings.credentials import Credentials
 from sidecar.settings.identity import Identity, Issuer, PolicyRule, Tls, sound
 from sidecar.settings.section import Section
 from sidecar.settings.telemetry import Dump, Telemetry
@@ -191,6 +192,7 @@ class Settings(Section):
     identity: Identity = Field(default_factory=Identity)
     issuers: tuple[Issuer, ...] = ()
     tls: Tls = Field(default_factory=Tls)
+    credentials: Credentials = Field(default_factory=Credentials)
     policies: tuple[PolicyRule, ...] = ()
     providers: tuple[Provider, ...] = Field(default_factory=lambda: (Provider(),))
     recorder: Recorder = Field(default_factory=Recorder)
@@ -232,9 +234,28 @@ class Settings(Section):
         return identity.source != "header" or bool(identity.trusted_cidrs) or identity.trust_header
 
     @property
+    def identity_header(self) -> str:
+        """What names the actor, or proves who it is; nobody's key for a provider."""
+        return self.identity.token_header if self.identity.has_token else self.identity.header
+
+    @property
     def client_keys(self) -> Path:
         """What Envoy reads of `identity.keys_file`."""
         return self.runtime_dir / "client-keys.json"
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of what Envoy reads of keys and certificates; apart, since it watches all that happens there."""
+        return self.runtime_dir / "secrets"
+
+    @property
+    def key_hints(self) -> Path:
+        """What workers read of the keys that Envoy adds."""
+        return self.runtime_dir / "key-hints.json"
+
+    def is_injected(self, provider: Provider) -> bool:
+        """Whether it is Envoy that puts the central key of `provider` into requests."""
+        return self.credentials.inject_by == "envoy" and provider.api_key is not None
 
     @property
     def database(self) -> Path:
@@ -258,6 +279,13 @@ class Settings(Section):
         bare = self.recorder.model_copy(update={"password": None})
         return self.model_copy(update={"recorder": bare, "console": Console()})
 
+    def without_injected_keys(self) -> Self:
+        """The same, for those who need not know the keys that Envoy adds."""
+        if self.credentials.inject_by != "envoy":
+            return self
+        bare: dict[str, object] = {"api_key": None, "api_key_file": None}
+        return self.model_copy(update={"providers": tuple(one.model_copy(update=bare) for one in self.providers)})
+
     def without_provider_keys(self) -> Self:
         """The same, for those who have no business with the providers."""
         bare: dict[str, object] = {"api_key": None, "extra_headers": {}}
@@ -276,7 +304,7 @@ class Settings(Section):
         return policy.Policy(
             providers={provider.name: provider.policy() for provider in self.providers},
             source=policy.Source(self.identity.source),
-            identity_header=self.identity.token_header if self.identity.has_token else self.identity.header,
+            identity_header=self.identity_header,
             default_actor=self.identity.default_actor,
             trusted=tuple(map(ip_network, self.identity.trusted_cidrs)),
             claim=self.identity.claim,

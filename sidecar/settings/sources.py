@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from sidecar.core.errors import BadSetting
-from sidecar.settings import checks
+from sidecar.settings import keys
 from sidecar.settings.client_keys import clients
 from sidecar.settings.identity import Issuer
 from sidecar.settings.model import Provider, Settings
 from sidecar.settings.otel_environment import standard
-from sidecar.settings.refusals import line, lines
+from sidecar.settings.refusals import dotted, line, lines
 
 DEFAULT_FILE = Path("aibridge.toml")
 _PREFIX = "AIBRIDGE_"
@@ -113,7 +112,7 @@ def _known(names: Iterable[str], prefix: str) -> None:
         if name not in Settings.model_fields:
             allowed = ", ".join(prefix + (field.upper() if prefix else field) for field in Settings.model_fields)
             shown = prefix + (name.upper() if prefix else name)
-            raise BadSetting(line(shown, SecretStr(""), f"no such setting; allowed: {allowed}"))
+            raise BadSetting(line(dotted((shown,)), SecretStr(""), f"no such setting; allowed: {allowed}"))
 
 
 def _fall_back(written: dict[str, Any]) -> None:
@@ -136,7 +135,7 @@ def _completed(index: int, provider: Provider) -> Provider:
     """With the key that `api_key_file` holds, and with the system's certificate authorities unless it names its own."""
     changes: dict[str, object] = {}
     if provider.api_key_file:
-        changes["api_key"] = _key(f"providers[{index}].api_key_file", provider.api_key_file)
+        changes["api_key"] = keys.key(keys.setting(index), provider.api_key_file)
     if provider.tls and not provider.ca_file:
         changes["ca_file"] = _system_bundle()
     return provider.model_copy(update=changes)
@@ -147,17 +146,6 @@ def _with_authorities(issuer: Issuer) -> Issuer:
     if issuer.ca_file or not issuer.jwks_url.startswith("https:"):
         return issuer
     return issuer.model_copy(update={"ca_file": _system_bundle()})
-
-
-def _key(name: str, file: Path) -> SecretStr:
-    try:
-        return SecretStr(checks.key_text(file.read_text("utf-8").strip()))
-    except OSError as error:
-        raise BadSetting(line(name, str(file), f"cannot be read ({error.strerror})")) from None
-    except UnicodeDecodeError:
-        raise BadSetting(line(name, str(file), "is not text; allowed: a file that holds a key")) from None
-    except PydanticCustomError as error:
-        raise BadSetting(line(name, str(file), f"what it holds is no key; allowed: {error.message()}")) from None
 
 
 def _system_bundle() -> Path | None:

@@ -7,7 +7,7 @@ from sidecar.settings import load
 
 KEY = "sk-secret-0123456789"
 TOP = (
-    "listen, admin, runtime_dir, workers, verdict, envoy, identity, issuers, tls, policies, providers, recorder, "
+    "listen, admin, runtime_dir, workers, verdict, envoy, identity, issuers, tls, credentials, policies, providers, recorder, "
     "telemetry, limits, service, dump, console"
 )
 PROVIDER = (
