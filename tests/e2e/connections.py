@@ -71,6 +71,10 @@ class Connection:
         self._file.close()
         self._socket.close()
 
+    def fileno(self) -> int:
+        """For `select`: whether something has come."""
+        return self._socket.fileno()
+
     def send(self, data: bytes) -> None:
         """Send all of it."""
         self._socket.sendall(data)
