@@ -1,6 +1,7 @@
 """What is asked and answered: one exchange as JSON, one as server-sent events, of the sizes that are usual."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 
@@ -13,6 +14,7 @@ PATH = "/openai/v1/responses"
 _WORDS = "Envoy carries every byte while the sidecar reads along and keeps what must be accounted for. "
 _REQUEST_ID = (("x-request-id", "req_" + "4f" * 16),)
 _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+_STREAMS = re.compile(rb'"stream": ?true')  # a gateway that writes JSON anew leaves the blanks out
 # What the official client sends (openai-python), as an authenticating proxy in front hands it on.
 _HEADERS = """\
 host: bridge.example
@@ -112,7 +114,7 @@ def answers(count: int, pace: float, delay: float) -> Answers:
     streamed = Answer(
         body=pieces(count), content_type="text/event-stream; charset=utf-8", headers=_REQUEST_ID, pace=pace
     )
-    return lambda seen: streamed if b'"stream": true' in seen.body else whole
+    return lambda seen: streamed if _STREAMS.search(seen.body) else whole
 
 
 def _response(spoken: str) -> Object:

@@ -1,10 +1,12 @@
 """The clients, a process of their own: so many keep-alive connections, each asking again when it has its answer.
 
     python -m bench.load HOST:PORT json|sse CONNECTIONS REQUESTS EVENTS [sampled|unsampled] [size=BYTES] [leave=PERCENT]
+        [path=PATH] [more=HEADERS]
 
 `size`: of a request's body, about. `leave`: of the clients of a stream as many leave amid it; these are no errors.
-It prints what came of it as JSON: `errors` (answers other than the provider's very bytes), `seconds`, and `latency`,
-from a request's first byte to its answer's last.
+`more`: lines of headers, each with its end. It prints what came of it as JSON: `errors` (answers other than the
+provider's very bytes), `altered` (those of them that are a whole 200), `seconds`, and `latency`, from a request's first
+byte to its answer's last.
 """
 
 import asyncio
@@ -14,11 +16,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import click
 import uvloop
 
-from bench.exchanges import document, pieces, request
+from bench.exchanges import PATH, document, pieces, request
 
 _LIMIT = 1 << 26  # bytes of an answer
 _STAGGER = 0.05  # seconds between two connections' first requests, so that streams do not march in step
@@ -41,6 +44,7 @@ class Outcome:
     """What came of one load."""
 
     errors: int
+    altered: int
     seconds: float
     latency: Latency
 
@@ -49,7 +53,8 @@ class Outcome:
 class Load:
     """What is asked of `address`: `requests` in all, on so many connections at once.
 
-    `events`: of a stream. `sampled`, `size`: as for `request`. `leave`: percent of a stream's clients that leave amid.
+    `events`: of a stream. `sampled`, `size`, `more`: as for `request`. `leave`: percent of a stream's clients that
+    leave amid.
     """
 
     address: str
@@ -60,12 +65,15 @@ class Load:
     sampled: bool | None = None
     size: int = 1024
     leave: int = 0
+    path: str = PATH
+    more: str = ""
 
 
 async def load(what: Load) -> Outcome:
     """Put a load on a bridge, or on whatever answers as the provider does."""
     is_stream = what.kind == "sse"
-    asked = request(stream=is_stream, sampled=what.sampled, size=what.size)
+    asked = request(stream=is_stream, sampled=what.sampled, size=what.size, more=what.more)
+    asked = asked.replace(PATH.encode(), what.path.encode(), 1)
     expected = b"".join(pieces(what.events)) if is_stream else document()
     todo = iter(range(what.requests))
     stagger = _STAGGER if is_stream else 0.0
@@ -73,16 +81,17 @@ async def load(what: Load) -> Outcome:
     clients = (_client(what, asked, expected, todo, number * stagger) for number in range(what.connections))
     found = await asyncio.gather(*clients)
     seconds = time.perf_counter() - began
-    took = sorted(one for _, several in found for one in several)
-    return Outcome(errors=sum(errors for errors, _ in found), seconds=seconds, latency=_latency(took))
+    took = sorted(one for _, _, several in found for one in several)
+    errors, altered = sum(one for one, _, _ in found), sum(one for _, one, _ in found)
+    return Outcome(errors=errors, altered=altered, seconds=seconds, latency=_latency(took))
 
 
 async def _client(
     what: Load, asked: bytes, expected: bytes, todo: Iterator[int], delay: float
-) -> tuple[int, list[float]]:
-    """How many of the answers on one connection were not as expected, and how many seconds each took."""
+) -> tuple[int, int, list[float]]:
+    """Of the answers on one connection: not as expected, of those a whole 200, and how many seconds each took."""
     await asyncio.sleep(delay)
-    errors, took = 0, list[float]()
+    errors, altered, took = 0, 0, list[float]()
     reader, writer = await _connected(what.address)
     for number in todo:
         began = time.perf_counter()
@@ -91,7 +100,9 @@ async def _client(
             if number % 100 < what.leave:
                 await reader.readexactly(len(expected) // 2)
             else:
-                errors += await _answer(reader) != expected
+                answer = await _answer(reader)
+                errors += answer != expected
+                altered += answer not in {b"", expected}
                 took.append(time.perf_counter() - began)
                 continue
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -99,7 +110,7 @@ async def _client(
         writer.transport.abort()
         reader, writer = await _connected(what.address)
     writer.close()
-    return errors, took
+    return errors, altered, took
 
 
 async def _connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -134,7 +145,8 @@ def main() -> None:
     """Do what the arguments say."""
     address, kind, *numbers = sys.argv[1:5]
     connections, requests, events, *how = (*numbers, *sys.argv[5:])
-    told = dict(word.split("=") for word in how if "=" in word)
+    told = dict(word.split("=", 1) for word in how if "=" in word)
+    more: dict[str, Any] = {name: value if name in {"path", "more"} else int(value) for name, value in told.items()}
     what = Load(
         address=address,
         kind=kind,
@@ -142,7 +154,7 @@ def main() -> None:
         requests=int(requests),
         events=int(events),
         sampled=True if "sampled" in how else False if "unsampled" in how else None,
-        **{name: int(value) for name, value in told.items()},
+        **more,
     )
     click.echo(json.dumps(asdict(uvloop.run(load(what)))))
 
