@@ -146,6 +146,7 @@ class Stream:
         self._write: Callable[[bytes], Awaitable[None]] = context.write
         self._context = context
         self._began = shared.pulse.now()
+        self._began_at = shared.now()
         self._duplex: frozenset[Side] = frozenset()
         self._reserved = 0  # bytes of room for the request's body
         self._brought = 0  # bytes of it that came
@@ -208,7 +209,7 @@ class Stream:
     def _ended(self, interception: Interception, why: ErrorType) -> Sequence[Record]:
         ended = None
         while ended is None:  # at most twice: an attempt that fails gives the reading up
-            ended = self._attempt(interception.close, self._shared.now(), why)
+            ended = self._attempt(interception.close, self._now(), why)
         return ended
 
     async def _settle(self) -> None:
@@ -234,7 +235,7 @@ class Stream:
         while step is not None and step.wait is Wait.START:
             self._shown(event, step)
             durable = await self._safe(step.records, self._shared.start_timeout)
-            heard = Recorded(at=self._shared.now(), durable=durable)
+            heard = Recorded(at=self._now(), durable=durable)
             step = self._attempt(interception.receive, heard)
         self._shown(heard or event, step or Step())
         if step is not None and step.records:
@@ -281,7 +282,7 @@ class Stream:
     def _event(self, message: wire.Message) -> wire.Event:
         if self._interception is None:
             self._interception = self._begin(message)
-        return wire.decode(message, self._shared.now())
+        return wire.decode(message, self._now())
 
     def _begin(self, message: wire.Message) -> Interception:
         shared = self._shared
@@ -328,7 +329,7 @@ class Stream:
                 self._refuse_to_go_on(interception)
             return [wire.acknowledged(message, duplex=self._duplex)]
         if interception is not None:
-            self._keep(interception.close(self._shared.now(), ErrorType.REJECTED))
+            self._keep(interception.close(self._now(), ErrorType.REJECTED))
         return [wire.encode(INTERNAL, verdict=self._shared.verdict)]
 
     def _refuse_to_go_on(self, interception: Interception) -> None:
@@ -388,6 +389,10 @@ class Stream:
     def _release(self) -> None:
         self._shared.held -= self._reserved
         self._reserved = 0
+
+    def _now(self) -> float:
+        """When it is, as if the clock had not been set since the stream began: nothing ends before it starts."""
+        return self._began_at + self._shared.pulse.now() - self._began
 
     def _why(self) -> ErrorType:
         """Why the stream ended early. Client, provider and Envoy look the same from here; our own part we know."""

@@ -129,7 +129,7 @@ class Forwarder:
     def _show(self, backlog: Backlog, store: Store) -> None:
         """Tell the store of those that have been open for long: what became of them it hears at their end."""
         now = self._now()
-        if now - self._shown_at < EARLY:
+        if abs(now - self._shown_at) < EARLY:  # the clock may have been set back
             return
         self._shown_at = now
         self._shown = backlog.still_open(self._shown)
@@ -163,7 +163,7 @@ class Forwarder:
 
     def _measure(self, backlog: Backlog) -> None:
         now = self._now()
-        if now - self._measured_at < _MEASURED:
+        if abs(now - self._measured_at) < _MEASURED:
             return
         self._measured_at = now
         if self._bounds.drops:

@@ -21,8 +21,9 @@ THEIRS = "ended_at IS NULL AND worker IN (SELECT value FROM json_each(:workers))
 ANY = f"SELECT 1 FROM interceptions WHERE {THEIRS} LIMIT 1"  # noqa: S608
 FIND = f"SELECT id, open_prompt FROM interceptions WHERE {THEIRS}"  # noqa: S608
 END = (
-    "UPDATE interceptions SET ended_at = :at, status = 'failed', error_type = :type, error_message = :message, "  # noqa: S608
-    f"open_prompt = NULL WHERE {THEIRS}"
+    # The clock may have been set back since they started.
+    "UPDATE interceptions SET ended_at = max(:at, started_at), status = 'failed', error_type = :type, "  # noqa: S608
+    f"error_message = :message, open_prompt = NULL WHERE {THEIRS}"
 )
 
 

@@ -316,6 +316,23 @@ def test_how_much_waits_and_since_when_is_shown_also_in_an_outage(
     assert len(seen.backlogs) > 20  # about once a second, however long the pauses between two tries are
 
 
+def test_a_clock_that_is_set_back_stops_neither_looking_nor_dropping(
+    database: Path, target: Path, seen: Seen, logged: Logged
+) -> None:
+    """Else a journal would grow for as long as the clock was set back."""
+    for number in range(100, 400):
+        keep(database, started(f"i-{number}"), prompt(f"i-{number}", "x" * 10_000), ended(f"i-{number}"))
+    clock = Clock(5)
+    bounds = Bounds(journal=2**40, drops=True)
+    forwards = forwarder(database, lambda: Away(SqliteStore(target), 10_000), seen, clock, bounds)
+    forwards.run()
+    looked = len(seen.backlogs)
+    clock.pauses, clock.at = 10, clock.at - 86_400.0
+    forwards.run()
+    assert len(seen.backlogs) >= looked + 4
+    logged()
+
+
 def test_a_full_journal_drops_its_oldest_where_it_was_told_to(
     database: Path, target: Path, seen: Seen, logged: Logged
 ) -> None:

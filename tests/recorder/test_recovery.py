@@ -41,6 +41,14 @@ def still_open(database: Path) -> list[str]:
     ]
 
 
+def test_nothing_ends_before_it_started(database: Path) -> None:
+    """The clock may have been set back since."""
+    write(database, samples.WORKER, samples.started())
+    end_lost(database, [samples.WORKER], at=0.0, new_id=samples.numbered())
+    (row,) = samples.table(database, "interceptions")
+    assert row == LOST_ROW | {"ended_at": row["started_at"]}
+
+
 def test_what_a_crash_left_open_ends_as_lost_and_keeps_its_prompt(database: Path) -> None:
     write(database, samples.WORKER, samples.started())
     assert end_lost(database, [samples.WORKER], at=AT, new_id=samples.numbered()) == (
