@@ -66,7 +66,7 @@ def serve(settings: Settings) -> None:
     with premises.runtime_dir(settings) as lock:
         premises.store(settings)
         premises.dumps(settings)
-        rotation = Rotation(settings)
+        rotation = Rotation(settings, proves=False)
         rotation.begin()  # and never ended: an Envoy that starts while we do not run finds its files
         asyncio.run(Bridge(rotation, None, lock).run())
 

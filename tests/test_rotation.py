@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from sidecar import premises
 from sidecar.core.errors import BadSetting
 from sidecar.rotation import Rotation
-from sidecar.settings import Credentials, Identity, Provider, Settings, Tls
+from sidecar.settings import Credentials, Identity, Issuer, Provider, Settings, Tls
 
 KEY, NEW = "sk-canary-old-0a1b2c3d4e5f6071", "sk-canary-new-0a1b2c3d4e5f6071"
 
@@ -211,3 +211,46 @@ def test_in_the_end_no_secret_is_left(tmp_path: Path, file: Path) -> None:
     rotation = began(tmp_path, identity=identity, **provided)
     rotation.end()
     assert set(modes(tmp_path / "run")) == {"secrets", "key-hints.json"}
+
+
+def test_an_envoy_that_is_there_already_may_have_certificates_that_we_do_not_know(tmp_path: Path) -> None:
+    """In a mesh the settings name some that nobody uses."""
+    (tmp_path / "any").touch()
+    tls = Tls(cert_file=tmp_path / "any", key_file=tmp_path / "any")
+    rotation = Rotation(Settings(runtime_dir=tmp_path, tls=tls), proves=False)
+    with capture_logs() as lines:
+        rotation.begin()
+    assert "tls.cert_file" in lines[0]["reason"]
+    assert (rotation.settings.secrets / "certificate.json").exists()
+
+
+def test_a_provider_s_own_authorities_are_named_and_the_system_s_are_not(tmp_path: Path, tls: Tls) -> None:
+    """Those change when the system does."""
+    own = Provider(name="own", ca_file=tls.client_ca_file)
+    unread = Provider(name="near", base_url="http://127.0.0.1", ca_file=tls.client_ca_file)
+    rotation = began(tmp_path, providers=(own, unread, Provider(name="usual")))
+    made = rotation.settings.secrets / "provider-own-authorities.json"
+    assert list(rotation.settings.secrets.iterdir()) == [made]
+    (tmp_path / "ca.pem").write_text("none")
+    with capture_logs() as lines:
+        assert not rotation.look()
+    assert "providers[0].ca_file" in lines[0]["reason"]
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    assert rotation.look()
+
+
+def test_issuers_keys_are_written_anew_unless_they_are_none(tmp_path: Path) -> None:
+    file, keys = tmp_path / "jwks.json", [json.dumps({"keys": [{"kid": name}]}) for name in "ab"]
+    file.write_text(keys[0])
+    issuer = Issuer(issuer="https://a.example", audiences=("us",), jwks_file=file)
+    remote = Issuer(issuer="https://b.example", audiences=("us",), jwks_url="https://b.example/keys")
+    rotation = began(tmp_path, identity=Identity(source="jwt"), issuers=(remote, issuer))
+    file.write_text("{}")
+    with capture_logs() as lines:
+        assert not rotation.look()
+    assert "issuers[1].jwks_file" in lines[0]["reason"]
+    file.write_text(keys[1])
+    assert rotation.look()
+    (resource,) = json.loads(rotation.settings.issuer_keys.read_text())["resources"]
+    providers = resource["typed_config"]["providers"]
+    assert [each.get("local_jwks") for each in providers.values()] == [None, {"inline_string": keys[1]}]

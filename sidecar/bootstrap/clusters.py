@@ -61,7 +61,7 @@ def provider(settings: Settings, chosen: Provider) -> Cluster:
         # A model may think for minutes; what is between must not forget the connection.
         upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=TcpKeepalive(keepalive_time=60)),
         typed_extension_protocol_options=_options(_provider_options(settings, chosen)),
-        transport_socket=tls.upstream(chosen) if chosen.tls else None,
+        transport_socket=tls.upstream(settings, chosen) if chosen.tls else None,
     )
 
 

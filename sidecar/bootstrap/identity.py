@@ -6,10 +6,11 @@ own (the runtime directory's `client-keys.json`), which Envoy reads again when a
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from betterproto2 import Casing
+from betterproto2 import Casing, Message
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
@@ -18,6 +19,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ExtensionConfigSource,
     HttpUri,
     PathConfigSource,
+    TransportSocket,
     TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.route.v3 import RouteMatch
@@ -43,6 +45,7 @@ from sidecar.settings.checks import is_ip
 from sidecar.settings.client_keys import clients
 
 _KEYS_FILTER = "envoy.filters.http.api_key_auth"
+_TOKENS_FILTER = "envoy.filters.http.jwt_authn"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # By source: the filters that refuse by themselves, which Envoy's own answers do without.
 FILTERS: Final = {"header": (), "jwt": ("jwt_authn",), "mtls": (), "api_key": ("api_key_auth",)}
@@ -51,16 +54,19 @@ FILTERS: Final = {"header": (), "jwt": ("jwt_authn",), "mtls": (), "api_key": ("
 def filters(settings: Settings) -> Iterator[HttpFilter]:
     """What refuses with 401 who cannot prove who asks."""
     match settings.identity.source:
+        case "jwt" if any(issuer.jwks_file for issuer in settings.issuers):
+            yield _by_file(_TOKENS_FILTER, settings.issuer_keys, JwtAuthentication())
         case "jwt":
             yield http_filter("jwt_authn", _tokens(settings))
         case "api_key":
-            source = ConfigSource(
-                path_config_source=PathConfigSource(path=str(settings.client_keys)), resource_api_version=ApiVersion.V3
-            )
-            kinds = [packed(ApiKeyAuth()).type_url]
-            yield HttpFilter(
-                name=_KEYS_FILTER, config_discovery=ExtensionConfigSource(config_source=source, type_urls=kinds)
-            )
+            yield _by_file(_KEYS_FILTER, settings.client_keys, ApiKeyAuth())
+
+
+def _by_file(name: str, path: Path, kind: Message) -> HttpFilter:
+    """A filter whose configuration is read anew when another file takes the place of `path`."""
+    source = ConfigSource(path_config_source=PathConfigSource(path=str(path)), resource_api_version=ApiVersion.V3)
+    kinds = [packed(kind).type_url]
+    return HttpFilter(name=name, config_discovery=ExtensionConfigSource(config_source=source, type_urls=kinds))
 
 
 def attributes(settings: Settings) -> list[str]:
@@ -83,7 +89,16 @@ def client_keys(settings: Settings) -> str:
         key_sources=[KeySource(header=settings.identity.token_header)],
         forwarding=Forwarding(header=CLIENT_HEADER, hide_credentials=True),
     )
-    resource = packed(TypedExtensionConfig(name=_KEYS_FILTER, typed_config=packed(config)))
+    return _file(_KEYS_FILTER, config)
+
+
+def issuer_keys(settings: Settings) -> str:
+    """The file with the filter for tokens, issuers' keys from files in it, as Envoy reads it."""
+    return _file(_TOKENS_FILTER, _tokens(settings))
+
+
+def _file(name: str, config: Message) -> str:
+    resource = packed(TypedExtensionConfig(name=name, typed_config=packed(config)))
     return json.dumps(DiscoveryResponse(resources=[resource]).to_dict(casing=Casing.SNAKE))
 
 
@@ -107,12 +122,12 @@ def _cluster(name: str, issuer: Issuer) -> Cluster:
         dns_lookup_family=ClusterDnsLookupFamily.AUTO if numeric else ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(5),
         load_assignment=endpoints(name, tcp(host, url.port or _DEFAULT_PORTS[url.scheme])),
-        transport_socket=tls.client(host, *_authorities(issuer)) if url.scheme == "https" else None,
+        transport_socket=_tls(host, issuer) if url.scheme == "https" else None,
     )
 
 
-def _authorities(issuer: Issuer) -> tuple[str, ...]:
-    return (str(issuer.ca_file),) if issuer.ca_file else ()
+def _tls(host: str, issuer: Issuer) -> TransportSocket:
+    return tls.client(host, str(issuer.ca_file)) if issuer.ca_file else tls.client(host)
 
 
 def _tokens(settings: Settings) -> JwtAuthentication:
@@ -130,7 +145,7 @@ def _issuer(settings: Settings, index: int, issuer: Issuer) -> JwtProvider:
         issuer=issuer.issuer,
         audiences=list(issuer.audiences),
         require_expiration=True,  # else a token without an end would be good for ever
-        local_jwks=DataSource(filename=str(issuer.jwks_file)) if issuer.jwks_file else None,
+        local_jwks=DataSource(inline_string=issuer.jwks_file.read_text("utf-8")) if issuer.jwks_file else None,
         remote_jwks=_remote(_name(index), issuer) if issuer.jwks_url else None,
         from_headers=[JwtHeader(name=header, value_prefix="Bearer " if header == "authorization" else "")],
         payload_in_metadata=CLAIMS,

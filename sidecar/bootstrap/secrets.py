@@ -83,28 +83,36 @@ def certificates(settings: Settings) -> dict[Path, str]:
 
     Written anew, what they name is read anew.
     """
-    tls, found = settings.tls, {}
+    tls, found = settings.tls, dict[Path, str]()
     if tls.cert_file:
         own = TlsCertificate(
             certificate_chain=DataSource(filename=str(tls.cert_file)),
             private_key=DataSource(filename=str(tls.key_file)),
-            watched_directory=_folder(settings),
+            watched_directory=WatchedDirectory(path=str(settings.secrets)),
         )
         found[file(settings, CERTIFICATE)] = _response(Secret(name=CERTIFICATE, tls_certificate=own))
-    if tls.client_ca_file:
-        known = CertificateValidationContext(
-            trusted_ca=DataSource(filename=str(tls.client_ca_file)), watched_directory=_folder(settings)
-        )
-        found[file(settings, CLIENT_AUTHORITIES)] = _response(Secret(name=CLIENT_AUTHORITIES, validation_context=known))
-    return found
+    return found | (_authorities(settings, CLIENT_AUTHORITIES, tls.client_ca_file) if tls.client_ca_file else {})
+
+
+def authorities(provider: Provider) -> str:
+    """The name of what a provider is judged by that has authorities of its own."""
+    return f"{_name(provider)}-authorities"
+
+
+def providers_authorities(settings: Settings, provider: Provider) -> dict[Path, str]:
+    """Likewise the file that says where that is."""
+    return _authorities(settings, authorities(provider), provider.ca_file)
+
+
+def _authorities(settings: Settings, name: str, pem: Path | None) -> dict[Path, str]:
+    known = CertificateValidationContext(
+        trusted_ca=DataSource(filename=str(pem)), watched_directory=WatchedDirectory(path=str(settings.secrets))
+    )
+    return {file(settings, name): _response(Secret(name=name, validation_context=known))}
 
 
 def _name(provider: Provider) -> str:
     return f"provider-{provider.name}"
-
-
-def _folder(settings: Settings) -> WatchedDirectory:
-    return WatchedDirectory(path=str(settings.secrets))
 
 
 def _response(resource: Message) -> str:

@@ -7,6 +7,7 @@ from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
+    CommonTlsContextCombinedCertificateValidationContext,
     DownstreamTlsContext,
     SubjectAltNameMatcher,
     SubjectAltNameMatcherSanType,
@@ -19,16 +20,22 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from sidecar.bootstrap import secrets
 from sidecar.bootstrap.messages import packed
-from sidecar.settings import Provider, Settings
+from sidecar.settings import Provider, Settings, has_authorities
 from sidecar.settings.checks import is_ip
 
 # Where Debian keeps them; `load` has found the system's own unless this is the rendering of the bare defaults.
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def upstream(provider: Provider) -> TransportSocket:
+def upstream(settings: Settings, provider: Provider) -> TransportSocket:
     """TLS to a provider."""
-    return client(provider.host, str(provider.ca_file or _AUTHORITIES))
+    if not has_authorities(provider):
+        return client(provider.host, str(provider.ca_file or _AUTHORITIES))
+    known = CommonTlsContextCombinedCertificateValidationContext(
+        default_validation_context=_named(provider.host),
+        validation_context_sds_secret_config=secrets.source(settings, secrets.authorities(provider)),
+    )
+    return _client(provider.host, CommonTlsContext(tls_params=_versions(), combined_validation_context=known))
 
 
 def downstream(settings: Settings) -> TransportSocket | None:
@@ -59,24 +66,31 @@ def certificate(chain: Path | None, key: Path | None) -> list[TlsCertificate]:
     ]
 
 
-def client(host: str, authorities: str = _AUTHORITIES, own: Sequence[TlsCertificate] = ()) -> TransportSocket:
+def client(
+    host: str, authorities: str = _AUTHORITIES, own: Sequence[TlsCertificate] = (), alpn: Sequence[str] = ()
+) -> TransportSocket:
     """TLS to `host`, a name or an IP address, by the certificate authorities in the PEM file `authorities`.
 
-    `own`: what is shown to who asks for a certificate.
+    `own`: what is shown to who asks for a certificate. `alpn`: what to speak, of those who ask (RFC 7301).
     """
+    known = _named(host)
+    known.trusted_ca = DataSource(filename=authorities)
+    common = CommonTlsContext(
+        tls_params=_versions(), tls_certificates=list(own), validation_context=known, alpn_protocols=list(alpn)
+    )
+    return _client(host, common)
+
+
+def _client(host: str, common: CommonTlsContext) -> TransportSocket:
+    # RFC 6066, section 3: no literal addresses.
+    context = UpstreamTlsContext(sni="" if is_ip(host) else host, common_tls_context=common)
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _named(host: str) -> CertificateValidationContext:
     kind = SubjectAltNameMatcherSanType.IP_ADDRESS if is_ip(host) else SubjectAltNameMatcherSanType.DNS
     name = SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=host))
-    context = UpstreamTlsContext(
-        sni="" if is_ip(host) else host,  # RFC 6066, section 3: no literal addresses
-        common_tls_context=CommonTlsContext(
-            tls_params=_versions(),
-            tls_certificates=list(own),
-            validation_context=CertificateValidationContext(
-                trusted_ca=DataSource(filename=authorities), match_typed_subject_alt_names=[name]
-            ),
-        ),
-    )
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+    return CertificateValidationContext(match_typed_subject_alt_names=[name])
 
 
 def _versions() -> TlsParameters:

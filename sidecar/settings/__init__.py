@@ -13,7 +13,7 @@ from sidecar.settings.model import (
     StoreKind,
     defaults,
 )
-from sidecar.settings.sources import bare_environment, load
+from sidecar.settings.sources import bare_environment, has_authorities, load
 from sidecar.settings.telemetry import Dump, Telemetry
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Tls",
     "bare_environment",
     "defaults",
+    "has_authorities",
     "host_and_port",
     "load",
 ]

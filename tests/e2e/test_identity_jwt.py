@@ -17,6 +17,7 @@ from tests.e2e.exchanges import ASKED, whole
 from tests.e2e.identities import AUDIENCE, ISSUER, Signer, encoded, unsigned
 from tests.e2e.replaying import NAMES, PLAYS, Stage
 from tests.e2e.scripts import Script
+from tests.e2e.waiting import eventually
 from tests.transcripts import Transcript
 
 REFUSED = {"code": "401", "message": "no valid credential for this bridge"}
@@ -174,3 +175,20 @@ def test_in_a_header_of_its_own_it_leaves_the_clients_key_alone(
     assert (seen.all("authorization"), seen.all("x-identity")) == ([own[1]], [])
     row = running.session(case).interception
     assert (row["initiator_id"], row["credential_kind"]) == ("g@navy.example", "byok")
+
+
+def test_a_new_key_set_in_the_file_counts_without_a_restart(
+    case: str, tmp_path: Path, start_bridge: StartBridge, script: Script
+) -> None:
+    """And one that is none changes nothing."""
+    script[case] = whole(case)
+    before, after, file = Signer(), Signer(), tmp_path / "jwks.json"
+    file.write_text(json.dumps(before.jwks()))
+    local = {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_file": str(file)}
+    bridge = start_bridge(identity={"source": "jwt"}, issuers=[local])
+    file.write_text('{"keys": []}')
+    eventually(lambda: "cannot be used" in bridge.output, "a warning")
+    assert ask(bridge.port, case, ASKED, bearer(before.token())).status == 200
+    file.write_text(json.dumps(after.jwks()))
+    eventually(lambda: ask(bridge.port, case, ASKED, bearer(after.token())).status == 200, "the new key")
+    assert ask(bridge.port, case, ASKED, bearer(before.token())).status == 401
