@@ -1,15 +1,20 @@
-"""Envoy's own spans, above the sidecar's: exported where the sidecar's go, and only where that is set."""
+"""Envoy's own spans, above the sidecar's: exported where the sidecar's go and as they do, only where that is set."""
 
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily
 from envoy_data_plane.envoy.config.core.v3 import (
     GrpcService,
     GrpcServiceEnvoyGrpc,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     HttpService,
     HttpUri,
+    TransportSocket,
 )
 from envoy_data_plane.envoy.config.trace.v3 import OpenTelemetryConfig, TracingHttp
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManagerTracing
@@ -25,6 +30,7 @@ from sidecar.bootstrap.filters import CLIENT_PATH
 from sidecar.bootstrap.messages import OTLP, endpoints, packed, seconds, tcp
 from sidecar.settings import Telemetry
 from sidecar.settings.checks import is_ip
+from sidecar.settings.otel import Way
 
 # OTLP's registered ports (IANA: opentelemetry), HTTP's with TLS or a path of its own aside.
 _PORTS = {"grpc": 4317, "http": 4318}
@@ -58,13 +64,36 @@ def collector(telemetry: Telemetry) -> Cluster:
         connect_timeout=seconds(1),
         load_assignment=endpoints(OTLP, tcp(host, port)),
         typed_extension_protocol_options={"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(options)},
-        transport_socket=tls.client(host) if url.scheme == "https" else None,
+        transport_socket=_tls(host, telemetry) if url.scheme == "https" else None,
     )
 
 
+def _tls(host: str, telemetry: Telemetry) -> TransportSocket:
+    way = telemetry.otel.traces
+    authorities = {} if way.ca_file is None else {"authorities": str(way.ca_file)}
+    own = tls.certificate(way.cert_file, way.key_file)
+    # gRPC's servers talk to nobody who has not asked for HTTP/2.
+    return tls.client(host, **authorities, own=own, alpn=("h2",) if telemetry.protocol == "grpc" else ())
+
+
 def _exporter(telemetry: Telemetry) -> OpenTelemetryConfig:
+    way = telemetry.otel.traces
     if telemetry.protocol == "grpc":
-        service = GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=OTLP), timeout=seconds(1))
+        service = GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=OTLP),
+            timeout=seconds(way.timeout),
+            initial_metadata=list(_headers(way)),
+        )
         return OpenTelemetryConfig(service_name=_SERVICE, grpc_service=service)
-    uri = HttpUri(uri=telemetry.traces_url, cluster=OTLP, timeout=seconds(1))
-    return OpenTelemetryConfig(service_name=_SERVICE, http_service=HttpService(http_uri=uri))
+    uri = HttpUri(uri=telemetry.traces_url, cluster=OTLP, timeout=seconds(way.timeout))
+    overwrite = HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+    added = [HeaderValueOption(header=header, append_action=overwrite) for header in _headers(way)]
+    return OpenTelemetryConfig(
+        service_name=_SERVICE, http_service=HttpService(http_uri=uri, request_headers_to_add=added)
+    )
+
+
+def _headers(way: Way) -> Iterator[HeaderValue]:
+    for name, value in way.headers.items():
+        # Envoy reads commands between percent signs.
+        yield HeaderValue(key=name, value=value.get_secret_value().replace("%", "%%"))
