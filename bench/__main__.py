@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench import growth, ratios, requests, soak, streams, telemetry, trouble
 from bench.document import written
+from bench.pictures import Picture
 from bench.tables import Table
 
 _WIDTH = 140  # columns of the tables, where no terminal says how many there are
@@ -31,6 +32,7 @@ class Section:
     run: Callable[[Path, int, float], Iterator[Any]]
     tables: Callable[[Sequence[Any]], Iterator[Table]]
     verdicts: Callable[[Sequence[Any]], Iterator[str]] = lambda _: iter(())
+    pictures: Callable[[Sequence[Any]], Iterator[Picture]] = lambda _: iter(())
 
 
 def _soak(folder: Path, _: int, part: float) -> Iterator[soak.Look]:
@@ -38,10 +40,10 @@ def _soak(folder: Path, _: int, part: float) -> Iterator[soak.Look]:
 
 
 SECTIONS: Final = {
-    "ratios": Section(run=ratios.run, tables=ratios.tables, verdicts=ratios.verdicts),
+    "ratios": Section(run=ratios.run, tables=ratios.tables, verdicts=ratios.verdicts, pictures=ratios.pictures),
     "telemetry": Section(run=telemetry.run, tables=telemetry.tables, verdicts=telemetry.verdicts),
     "requests": Section(run=requests.run, tables=requests.tables, verdicts=requests.verdicts),
-    "streams": Section(run=streams.run, tables=streams.tables, verdicts=streams.verdicts),
+    "streams": Section(run=streams.run, tables=streams.tables, verdicts=streams.verdicts, pictures=streams.pictures),
     "growth": Section(run=growth.run, tables=growth.tables),
     "trouble": Section(run=trouble.run, tables=trouble.tables),
     "soak": Section(run=_soak, tables=soak.tables, verdicts=soak.verdicts),
@@ -73,7 +75,7 @@ def main(*, quick: bool, only: Sequence[str], rounds: int | None, write: bool) -
             for verdict in verdicts:
                 console.print(verdict)
             if write:
-                written(DOCUMENT, name, tables, verdicts)
+                written(DOCUMENT, name, tables, verdicts, tuple(SECTIONS[name].pictures(found)))
 
 
 def _measured(section: Section, rounds: int, part: float, step: Callable[[], object]) -> list[Any]:

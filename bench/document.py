@@ -5,13 +5,24 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.pictures import Picture
 from bench.ratios import circumstances
 from bench.tables import Table
 
 
-def written(document: Path, section: str, tables: Sequence[Table], verdicts: Sequence[str]) -> None:
-    """Have a section's tables and verdicts between its marks. Raises ValueError where the page has no such marks."""
-    page, text = document.read_text(encoding="utf-8"), figures(tables, verdicts)
+def written(
+    document: Path, section: str, tables: Sequence[Table], verdicts: Sequence[str], pictures: Sequence[Picture] = ()
+) -> None:
+    """Have a section's pictures, tables and verdicts between its marks, the pictures themselves beside the page.
+
+    Raises ValueError where the page has no such marks.
+    """
+    page, shown = document.read_text(encoding="utf-8"), ""
+    for picture in pictures:
+        file = document.with_name(f"{document.stem}-{picture.name}.svg")
+        file.write_text(picture.svg(), encoding="utf-8")
+        shown += f"![{picture.title}]({file.name})\n\n"
+    text = shown + figures(tables, verdicts)
     begin, end = f"<!-- begin {section} -->", f"<!-- end {section} -->"
     found = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not found.search(page):

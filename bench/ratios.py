@@ -15,8 +15,9 @@ from statistics import median
 from typing import Final, Literal
 
 from bench.bridges import ACKING, SIDECAR, Bridge, Cost, bridge, process
+from bench.pictures import Bar, Picture
 from bench.tables import Table, ratio
-from bench.ways import provider
+from bench.ways import OURS, provider
 
 Kind = Literal["json", "sse"]
 CONNECTIONS: Final = 16
@@ -127,6 +128,19 @@ def verdicts(found: Sequence[Samples]) -> Iterator[str]:
         pairs = zip(found[0][name, "sidecar"], found[0][name, "acking"], strict=True)
         several = [sidecar.total / acking.total for sidecar, acking in pairs]
         yield f"CPU per {name}, to acking: {ratio(several)}, allowed: {shape.allowed}"
+
+
+def pictures(found: Sequence[Samples]) -> Iterator[Picture]:
+    """One of JSON requests, one of events: they differ too much for one."""
+    for name, title in (("json", "CPU per JSON request, microseconds"), ("sse", "CPU per SSE event, microseconds")):
+        of_kind = {key: several for key, several in found[0].items() if SHAPES[key[0]].kind == name}
+        bars = [
+            Bar(
+                label=f"{shape.partition(', ')[2]}, {who}", value=median(one.total for one in several), ours=who == OURS
+            )
+            for (shape, who), several in of_kind.items()
+        ]
+        yield Picture(name=name, title=title, bars=bars)
 
 
 def _columns(several: Sequence[Sample]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Final
 
 from bench.bridges import process
+from bench.pictures import Bar, Picture
 from bench.tables import Table, number, ratio
 from bench.ways import ACKS, DIRECT, OURS, Way, provider, ways
 
@@ -147,4 +148,16 @@ def verdicts(found: Sequence[Round]) -> Iterator[str]:
         yield (
             f"1,000 streams: {errors} errors, {lost} events lost, {late} later than 1 s, {memory:.0f} KiB a stream, "
             "allowed: none, none, none, 150 KiB"
+        )
+
+
+def pictures(found: Sequence[Round]) -> Iterator[Picture]:
+    """How late events of 20 streams come."""
+    if of_twenty := [several for several in _groups(found) if several[0].streams == 20]:  # noqa: PLR2004 - the shape that is judged
+        bars = [
+            Bar(label=several[0].way, value=median(one.p50 for one in several), ours=several[0].way == OURS)
+            for several in of_twenty
+        ]
+        yield Picture(
+            name="delay", title="Delay of an event, 20 streams of 50 events/s, p50 in milliseconds", bars=bars
         )

@@ -9,6 +9,7 @@ import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
@@ -19,6 +20,7 @@ from bench.exchanges import answers, document, pieces, request
 from bench.growth import fill
 from bench.listening import listen
 from bench.load import Load, load
+from bench.pictures import Bar, Picture
 from bench.tables import Table
 from bench.ways import provider
 from examples.answers import Answer, Seen
@@ -148,3 +150,16 @@ def test_the_report_has_a_place_for_every_section(tmp_path: Path) -> None:
     page.write_bytes((ROOT / "docs/performance.md").read_bytes())
     for section in SECTIONS:
         written(page, section, [], [])
+
+
+def test_the_longest_bar_is_the_greatest_and_the_same_stands_in_words(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- begin json -->\n<!-- end json -->\n")
+    bars = [Bar(label="Envoy & acks", value=100.0), Bar(label="sidecar", value=150.0, ours=True)]
+    written(page, "json", [], [], [Picture(name="json", title="CPU < 200 us", bars=bars)])
+    assert "![CPU < 200 us](page-json.svg)" in page.read_text()
+    picture = fromstring((tmp_path / "page-json.svg").read_text())  # noqa: S314 - we wrote it
+    space = "{http://www.w3.org/2000/svg}"
+    acks, ours = (float(bar.attrib["width"]) for bar in picture.iter(f"{space}rect"))
+    assert ours == pytest.approx(1.5 * acks, abs=0.1)
+    assert picture.findtext(f"{space}desc") == "Envoy & acks: 100; sidecar: 150"
