@@ -1,7 +1,10 @@
 """Processes by what the kernel says of them (Linux)."""
 
+import ipaddress
+import sys
 from pathlib import Path
 
+_LISTEN = "0A"  # TCP_LISTEN of the kernel's tcp_states.h
 _GONE = frozenset("ZX")  # ended, and perhaps not yet collected by whoever is pid 1 here
 
 
@@ -35,6 +38,22 @@ def listens(pid: int, path: Path) -> bool:
     rows = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
     inodes = {row[6] for row in rows if row[-1] == str(path)}
     return any(_target(descriptor) in {f"socket:[{inode}]" for inode in inodes} for descriptor in _descriptors(pid))
+
+
+def listening(pid: int) -> set[tuple[str, int]]:
+    """The TCP addresses that it listens at (proc(5), /proc/net/tcp)."""
+    tables = (Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
+    rows = (row.split() for table in tables for row in table)
+    found = {f"socket:[{row[9]}]": row[1] for row in rows if row[3] == _LISTEN}
+    own = set(map(_target, _descriptors(pid)))
+    return {_address(address) for inode, address in found.items() if inode in own}
+
+
+def _address(written: str) -> tuple[str, int]:
+    """Of `0100007F:2710`: words in the machine's own order."""
+    host, _, port = written.partition(":")
+    packed = b"".join(int(host[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(host), 8))
+    return str(ipaddress.ip_address(packed)), int(port, 16)
 
 
 def holds(pid: int, path: Path) -> bool:
