@@ -42,7 +42,7 @@ class Decoder:
         try:
             self._stages = _stages(encoding, limit, salvaged=salvaged)
         except Undecodable as fault:
-            self.fault = fault
+            self.fault = fault.with_traceback(None)
 
     @property
     def failed(self) -> bool:
@@ -83,7 +83,9 @@ class Decoder:
         try:
             yield from _through(self._stages, data)
         except (Undecodable, TooLarge) as fault:
-            self.fault = fault
+            fault.__context__ = None
+            # With its trace it would hold this decoder, which holds it: what was decoded would stay for long.
+            self.fault = fault.with_traceback(None)
             self._stages = []
 
     def _bounded(self, data: bytes) -> bytes:
@@ -105,7 +107,7 @@ def decoded(data: bytes, encoding: str | None, limit: int) -> bytes:
     decoder = Decoder(encoding, limit, salvaged=False)
     plain = decoder.feed(data)
     if decoder.fault is not None:
-        raise decoder.fault
+        raise type(decoder.fault)(*decoder.fault.args)  # not the same: this frame would hold it, and it this frame
     if decoder.surplus or not decoder.complete():
         msg = "body is cut short or followed by other bytes"
         raise Undecodable(msg)

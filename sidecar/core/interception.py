@@ -122,7 +122,8 @@ class Interception:
             plain = requests.payload(self._request.headers, self._joined(last), limit)
             return requests.read(plain, self._policy.bounds.recorded_bytes)
         except requests.Unreadable as error:
-            return error
+            error.__context__ = None
+            return error.with_traceback(None)  # with it the body would be kept, and what was decoded of it
 
     def is_long(self, event: Body | Trailers) -> bool:
         """Whether `event` brings a piece of the response, or its end, and that may take long to read."""

@@ -15,8 +15,8 @@ from tests.hostile.serving import Serving
 KNOWN = [
     ":method", ":path", ":authority", ":status", "authorization", "Authorization", "x-forwarded-user",
     "x_forwarded_user", "content-type", "content-encoding", "content-length", "cookie", "user-agent", "session_id",
-    "x-request-id", "x-ai-bridge-actor-id", "x-ai-bridge-actor-metadata-a", "transfer-encoding", "host", "x-api-key", "originator",
-    "x-claude-code-session-id", "traceparent", "baggage", "",
+    "x-request-id", "x-ai-bridge-actor-id", "x-ai-bridge-actor-metadata-a", "transfer-encoding", "host", "x-api-key",
+    "originator",     "x-claude-code-session-id", "traceparent", "baggage", "",
 ]  # fmt: skip
 TELLING = [
     b"", b" ", b"POST", b"/openai/v1/responses", b"/openai/v1/models", b"Bearer k", b"Bearer a b", b"Bearer \r\nx: y",
