@@ -14,6 +14,7 @@ from sidecar.core.routes import ROUTES
 from sidecar.recorder.schema import metadata
 from sidecar.settings import (
     Console,
+    Credentials,
     Dump,
     Identity,
     Issuer,
@@ -35,6 +36,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "identity": Identity,
     "issuers": Issuer,
     "tls": Tls,
+    "credentials": Credentials,
     "policies": PolicyRule,
     "providers": Provider,
     "recorder": Recorder,
