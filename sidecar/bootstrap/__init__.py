@@ -4,8 +4,15 @@ import yaml
 from betterproto2 import Casing
 from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
 from envoy_data_plane.envoy.config.core.v3 import Node
-from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
+from envoy_data_plane.envoy.config.overload.v3 import (
+    OverloadAction,
+    OverloadManager,
+    ResourceMonitor,
+    ThresholdTrigger,
+    Trigger,
+)
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
+from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap.v3 import FixedHeapConfig
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from sidecar.bootstrap import clusters, identity, listener, tracing
@@ -17,6 +24,9 @@ _HEADING = """\
 # Relative paths are relative to where Envoy starts; the folder of the access log must be there.
 """
 _MAX_CONNECTIONS = 50_000
+_HEAP = "envoy.resource_monitors.fixed_heap"
+# Shares of the heap at which Envoy begins to give memory back, and to answer 503.
+_ACTIONS = {"shrink_heap": 0.9, "stop_accepting_requests": 0.95}
 # Matched with the whole path, query included. Nothing that shows the configuration or raises a log level.
 _ADMIN_PATHS = (r"/ready", r"/stats(\?.*)?", r"/healthcheck/(ok|fail)")
 
@@ -36,7 +46,7 @@ def _bootstrap(settings: Settings) -> Bootstrap:
         node=Node(id="aibridge", cluster="aibridge"),
         static_resources=BootstrapStaticResources(listeners=[listener.clients(settings)], clusters=members),
         admin=_admin(settings),
-        overload_manager=_overload(),
+        overload_manager=_overload(settings),
     )
 
 
@@ -45,9 +55,19 @@ def _admin(settings: Settings) -> Admin:
     return Admin(address=tcp(*host_and_port(settings.admin)), allow_paths=paths)
 
 
-def _overload() -> OverloadManager:
+def _overload(settings: Settings) -> OverloadManager:
+    """A request without a length is counted by the sidecar when it is whole, and Envoy holds it until then."""
     connections = ResourceMonitor(
         name="envoy.resource_monitors.global_downstream_max_connections",
         typed_config=packed(DownstreamConnectionsConfig(max_active_downstream_connections=_MAX_CONNECTIONS)),
     )
-    return OverloadManager(resource_monitors=[connections])
+    heap = FixedHeapConfig(max_heap_size_bytes=settings.limits.max_envoy_bytes)
+    actions = [
+        OverloadAction(
+            name=f"envoy.overload_actions.{name}",
+            triggers=[Trigger(name=_HEAP, threshold=ThresholdTrigger(value=share))],
+        )
+        for name, share in _ACTIONS.items()
+    ]
+    monitors = [connections, ResourceMonitor(name=_HEAP, typed_config=packed(heap))]
+    return OverloadManager(resource_monitors=monitors, actions=actions)

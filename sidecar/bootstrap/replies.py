@@ -22,6 +22,7 @@ NOT_FOUND = "no such route"
 NO_UPGRADES = "upgrades are not supported; use HTTP requests"
 
 _DETAILS = "response.code_details"
+_TOO_MUCH = "too much to do, try again soon"
 _NO_VERDICT = "the sidecar gave no verdict on this request"
 # The first that holds decides. None: as it is.
 _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
@@ -33,6 +34,7 @@ _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     (f"{_DETAILS}.startsWith('health_check') && response.code >= 400", None, "not ready"),
     # Nobody else says 401 here: who asks has not proved it. (A token for others is a 403 of Envoy's.)
     (f"{_DETAILS}.startsWith('jwt_authn') || response.code == 401", 401, "no valid credential for this bridge"),
+    (f"{_DETAILS} == 'overload'", None, _TOO_MUCH),
     ("response.code == 413", None, "request body too large"),
     ("response.code == 431", None, "request headers too large"),
     ("response.code == 503", None, "the provider could not be reached, or hung up before it answered"),

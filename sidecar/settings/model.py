@@ -173,6 +173,7 @@ class Limits(Section):
     max_event_bytes: Bytes = 8_388_608
     max_recorded_bytes: Bytes = 1_048_576
     max_inflight_bytes: Bytes = 268_435_456
+    max_envoy_bytes: Bytes = 1_073_741_824
     max_concurrent_streams: Annotated[int, Field(gt=0, le=2**31 - 1)] = 100
     request_timeout: Seconds = 600.0
     idle_timeout: Seconds = 3600.0

@@ -122,6 +122,14 @@ def test_the_sidecar_is_asked_where_a_route_goes_to_a_provider_and_the_verdict_i
             assert "direct_response" in route
 
 
+def test_envoy_refuses_before_it_has_more_memory_than_it_may() -> None:
+    overload = rendered(limits=Limits(max_envoy_bytes=7_000_000))["overload_manager"]
+    (heap,) = (each for each in overload["resource_monitors"] if each["name"].endswith("fixed_heap"))
+    assert heap["typed_config"]["max_heap_size_bytes"] == "7000000"
+    (refuses,) = (each for each in overload["actions"] if each["name"].endswith("stop_accepting_requests"))
+    assert refuses["triggers"] == [{"name": heap["name"], "threshold": {"value": 0.95}}]
+
+
 def test_what_is_not_recorded_is_cut_on_demand_and_nothing_else_changes() -> None:
     """Requests still need a verdict. Two answers more: ext_proc refuses by itself, in its own words."""
     usual, strict = rendered(), rendered(recorder=Recorder(on_worker_loss="cut"))

@@ -56,6 +56,19 @@ def cluster(config: Fields, name: str) -> Fields:
     return found
 
 
+def routes(config: Fields) -> list[Fields]:
+    """Those of the one virtual host."""
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    found: list[Fields] = manager["route_config"]["virtual_hosts"][0]["routes"]
+    return found
+
+
+def monitor(config: Fields, field: str, value: int) -> None:
+    """Set this field of the overload manager's monitor that has it."""
+    (found,) = (each for each in config["overload_manager"]["resource_monitors"] if field in each["typed_config"])
+    found["typed_config"][field] = value
+
+
 def serves(port: int) -> bool:
     """Whether /healthz says so."""
     try:

@@ -11,13 +11,16 @@ from tests.e2e.connections import Connection, Response, ask, request
 from tests.e2e.exchanges import ASKED, whole
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
-from tests.hostile.envoys import Fields, cluster, second
+from tests.hostile.envoys import Fields, cluster, monitor, routes, second
 
 SIZE = 50_000  # bytes of a request
 PLACES = 4  # for so many of them
 CLIENTS = 40
+HEAP = 64_000_000  # bytes that an Envoy may have
+UPLOAD = 2_000_000  # bytes that one client sends without saying that this is all
 BODY = ASKED[:-2] + b" " * (SIZE - len(ASKED)) + ASKED[-2:]
 UNREACHABLE = {"code": "503", "message": "the provider could not be reached, or hung up before it answered"}
+TOO_MUCH = {"code": "503", "message": "too much to do, try again soon"}
 NO_VERDICT = {"code": "500", "message": "the sidecar gave no verdict on this request"}
 
 
@@ -83,8 +86,7 @@ def test_connections_beyond_the_limit_are_closed_and_the_next_has_its_place_agai
     """Envoy's overload manager: 50,000 of them by our bootstrap."""
 
     def few(config: Fields) -> None:
-        (monitor,) = config["overload_manager"]["resource_monitors"]
-        monitor["typed_config"]["max_active_downstream_connections"] = PLACES
+        monitor(config, "max_active_downstream_connections", PLACES)
 
     with second(small, few) as limited, ExitStack() as stack:
         within = []
@@ -104,6 +106,32 @@ def test_connections_beyond_the_limit_are_closed_and_the_next_has_its_place_agai
             assert connection.response().body == whole(name).body
         stack.close()
         eventually(lambda: limited.health() == 200, "a place")
+
+
+def test_uploads_that_tell_no_length_fill_no_more_than_envoy_may_have(
+    small: Bridge, script: Script, provider: ThreadedProvider, case: str
+) -> None:
+    """The sidecar counts them when they are whole, so Envoy's own bound counts until then."""
+
+    def little(config: Fields) -> None:
+        monitor(config, "max_heap_size_bytes", HEAP)
+        for route in routes(config):
+            if "route" in route:
+                route["request_body_buffer_limit"] = HEAP
+
+    script[case] = whole(case)
+    with second(small, little) as limited, ExitStack() as stack:
+        for _ in range(HEAP // UPLOAD):
+            connection = stack.enter_context(Connection(limited.port))
+            connection.send(request(case, b"%x\r\n" % UPLOAD + b" " * UPLOAD, ("transfer-encoding", "chunked")))
+        eventually(lambda: ask(limited.port, "", method="GET", path="/healthz").status == 503, "too much")
+        assert_refused(ask(limited.port, f"{case}-beyond", ASKED), TOO_MUCH)
+        assert_serves(small, script, f"{case}-elsewhere")
+        stack.close()
+        eventually(lambda: limited.health() == 200, "room")
+        assert_serves(limited, script, f"{case}-after")
+    assert not {case, f"{case}-beyond"} & set(provider.seen)
+    assert small.sessions(case) == []
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ max_response_bytes = 2
 max_event_bytes = 3
 max_recorded_bytes = 4
 max_inflight_bytes = 5
+max_envoy_bytes = 55
 max_concurrent_streams = 6
 request_timeout = 7
 idle_timeout = 8.5
@@ -111,6 +112,7 @@ def test_nothing_said_means_the_defaults(nowhere: Path) -> None:
         max_event_bytes=8_388_608,
         max_recorded_bytes=1_048_576,
         max_inflight_bytes=268_435_456,
+        max_envoy_bytes=1_073_741_824,
         max_concurrent_streams=100,
         request_timeout=600.0,
         idle_timeout=3600.0,
@@ -147,7 +149,7 @@ def test_every_setting_can_stand_in_the_file(nowhere: Path) -> None:
     )
     assert settings.recorder == Recorder(url=f"sqlite:///{nowhere}/sub/records.db", journal=nowhere / "journal.db")
     assert settings.telemetry == Telemetry(otlp_endpoint="http://127.0.0.1:4317", otlp_protocol="grpc", metrics="")
-    assert tuple(settings.limits.model_dump().values()) == (1, 2, 3, 4, 5, 6, 7.0, 8.5, 0.5, 4.0)
+    assert tuple(settings.limits.model_dump().values()) == (1, 2, 3, 4, 5, 55, 6, 7.0, 8.5, 0.5, 4.0)
     assert settings.dump == Dump(
         dir=nowhere / "dumps",
         max_file_bytes=4096,
