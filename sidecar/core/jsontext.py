@@ -208,6 +208,8 @@ def _counting() -> msgspec.json.Decoder[dict[_Name, Raw]]:
 def _pairs_of(mended: bytes) -> list[tuple[str, Raw]]:
     try:
         return _pairs(mended)
+    except RecursionError:
+        raise NotJson(_TOO_DEEP) from None
     except _MALFORMED:
         raise NotJson(_NOT_AN_OBJECT) from None
 

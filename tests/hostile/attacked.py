@@ -75,7 +75,8 @@ def keeps_its_secrets(running: Bridge) -> None:
     said = lines(running.log)
     others = [line for line in said if line["event"] != RECORDS]
     access = lines(running.run / "access.log")
-    assert said and access
+    assert said
+    assert access
     assert [line for line in (*others, *access) if CONTENT in json.dumps(line)] == []
     dumps = b"".join(path.read_bytes() for path in (running.folder / "dumps").rglob("*") if path.is_file())
     written = running.log.read_bytes() + (running.run / "access.log").read_bytes() + dumps
