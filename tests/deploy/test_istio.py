@@ -12,8 +12,8 @@ from examples.provider import Provider, ThreadedProvider
 from sidecar import bootstrap
 from sidecar.bootstrap import istio
 from sidecar.core.errors import BadSetting
+from sidecar.settings import Credentials, Settings
 from sidecar.settings import Provider as ProviderSettings
-from sidecar.settings import Settings
 from tests.deploy.istio import Around, configuration
 from tests.deploy.meshes import Mesh, mesh
 from tests.deploy.patches import NotApplied, patched
@@ -198,6 +198,13 @@ def test_a_patch_that_finds_nothing_is_told() -> None:
 def test_what_no_mesh_can_name_is_refused(urls: list[str], said: str) -> None:
     with pytest.raises(BadSetting, match=said):
         istio.render(settings(*urls), "sidecar")
+
+
+def test_a_key_that_envoy_would_have_to_read_from_a_file_is_refused() -> None:
+    """Not every pod's Envoy has that file."""
+    chosen = settings("https://api.example/v1").model_copy(update={"credentials": Credentials(inject_by="envoy")})
+    with pytest.raises(BadSetting, match=r"^credentials\.inject_by = 'envoy'"):
+        istio.render(chosen, "gateway")
 
 
 def test_two_providers_of_one_host_are_one_service() -> None:
