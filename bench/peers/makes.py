@@ -52,7 +52,8 @@ class Make:
     """One gateway in one configuration. In `command`: `{home}`, where it is installed, and `{port}`.
 
     `more`: headers that it takes, lines each with its end. `files`: what is in its folder at its start. `prepare` is
-    called with its port when it serves. `counts`: what it has written down, by its folder; None: it offers nothing.
+    called with its port when it serves. `counts`: what it has written down, by its folder; None: nothing. `held`:
+    whether it stands still when it has no turn.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Make:
     files: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[int], None] = lambda _: None
     counts: Callable[[Path], Counts] | None = None
+    held: bool = True
 
 
 def makes(provider: str) -> dict[str, Make]:
@@ -94,7 +96,8 @@ def _litellm(provider: str, name: str, *, logs: bool, workers: int = 1) -> Make:
         ready="/health/liveliness",
         environment={"LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
         files={"config.yaml": json.dumps(config), "usage.py": _CALLBACK},
-        counts=_logged,
+        counts=_logged if logs else None,
+        held=workers == 1,  # one that looks after workers would take their standing still for their end
     )
 
 
@@ -122,7 +125,7 @@ def _mlflow(provider: str, name: str, *, tracks: bool) -> Make:
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         },
         prepare=lambda port: _endpoint(port, provider, tracks=tracks),
-        counts=_traced,
+        counts=_traced if tracks else None,
     )
 
 

@@ -14,9 +14,10 @@ from bench.peers.running import Gateway, NotMeasured
 EVENTS: Final = 30
 PACE: Final = 0.02  # seconds between two events
 MANY: Final = 16
-_FEW: Final = 4  # streams, of each sort
+LEFT: Final = 4  # streams that are left amid
+ASKED: Final = 2 * LEFT  # documents and streams that are not
 _TIMEOUT = 180.0  # seconds for one load
-_SETTLED, _LOOK, _IDLE = 20.0, 0.25, 0.05  # seconds at most, seconds between looks, part of a core that is none
+_SETTLED, _LOOK, _IDLE = 10.0, 0.25, 0.05  # seconds at most, seconds between looks, part of a core that is none
 _NOTHING: Final = Counts(records=0, usage=0)
 
 
@@ -38,15 +39,14 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
-    """What came back of some requests, and what was written down of them and of streams that clients left amid.
+    """What came back of `ASKED` requests, and what was written down of them and of `LEFT` that clients left amid.
 
-    `json`, `sse`: a word each. `kept`, `left`: of so many exchanges; None where nothing is offered.
+    `json`, `sse`: a word each. `kept`, `left`: None where nothing is written down.
     """
 
     name: str
     json: str
     sse: str
-    asked: int
     kept: Counts | None
     left: Counts | None
 
@@ -87,11 +87,11 @@ def fidelity(one: Gateway) -> Fidelity:
     told = dict[str, str]()
 
     def ask() -> None:
-        told.update({kind: _word(_load(one, kind, _FEW, _FEW)) for kind in ("json", "sse")})
+        told.update({kind: _word(_load(one, kind, LEFT, LEFT)) for kind in ("json", "sse")})
 
-    kept = _kept(one, ask, 2 * _FEW)
-    left = _kept(one, lambda: _load(one, "sse", _FEW, _FEW, "leave=100"), _FEW)
-    return Fidelity(name=one.name, **told, asked=_FEW, kept=kept, left=left)
+    kept = _kept(one, ask, ASKED)
+    left = _kept(one, lambda: _load(one, "sse", LEFT, LEFT, "leave=100"), LEFT)
+    return Fidelity(name=one.name, **told, kept=kept, left=left)
 
 
 def _word(told: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Final
 
 from bench.peers.makes import UNLISTED, Counts
-from bench.peers.measuring import MANY, Fidelity, Round
+from bench.peers.measuring import ASKED, LEFT, MANY, Fidelity, Round
 from bench.tables import Table, number, ratio
 from bench.ways import ACKS, OURS
 
@@ -37,8 +37,11 @@ def tables(rounds: Sequence[Round], found: Sequence[Fidelity], missing: Mapping[
     yield Table(title=f"JSON requests on {MANY} connections and on 1", head=("", *head), rows=(*rows, *absent))
     yield Table(
         title="What comes back, and what is written down",
-        head=("", "JSON", "SSE", "usage of whole answers", "of streams that clients left amid"),
-        rows=tuple((one.name, one.json, one.sse, kept(one.kept), kept(one.left)) for one in found),
+        head=("", "JSON", "SSE", "usage of answers", "usage of streams that clients left amid"),
+        rows=tuple(
+            (one.name, one.json, one.sse, kept(one.name, one.kept, ASKED), kept(one.name, one.left, LEFT))
+            for one in found
+        ),
     )
 
 
@@ -59,13 +62,13 @@ def _row(several: Sequence[Round]) -> tuple[str, ...]:
     )
 
 
-def kept(found: Counts | None) -> str:
-    """In words: whether usage was written down, or at least that there was an exchange."""
+def kept(name: str, found: Counts | None, asked: int) -> str:
+    """In words: of how many of the exchanges usage was written down, or at least that there was one."""
     if found is None:
-        return "not offered"
+        return "off" if name.endswith(" off") else "not offered"
     if found.usage:
-        return "recorded"
-    return "the exchange, no usage" if found.records else "no"
+        return f"recorded, {found.usage} of {asked}"
+    return f"the exchange, {found.records} of {asked}, no usage" if found.records else "no"
 
 
 def verdicts(rounds: Sequence[Round]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from bench.exchanges import PATH
 from bench.peers.makes import Counts, Make
 
 LOCKS: Final = Path(__file__).parent
-_STARTED, _STOPPED, _POLL = 180.0, 20.0, 0.2  # seconds
+_STARTED, _STOPPED, _POLL = 300.0, 20.0, 0.2  # seconds
 _PIP = "{home}/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes"
 # No code of a package runs while it is installed: wheels alone, and no scripts of npm.
 _INSTALLED: Final = {
@@ -35,7 +35,7 @@ class NotMeasured(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """One that runs, of whatever make. `counts`: None where it has nothing to write down."""
+    """One that runs, of whatever make. `counts`: None where nothing is written down. `held`: when it has no turn."""
 
     name: str
     address: str
@@ -47,7 +47,7 @@ class Gateway:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """While it is its turn; a peer stands still before and afterwards, so that none costs another anything."""
+        """While it is its turn; who is held stands still before and afterwards, and costs the others nothing."""
         self._told(signal.SIGCONT)
         try:
             yield
@@ -102,7 +102,7 @@ def running(make: Make, home: Path, folder: Path) -> Iterator[Gateway]:
     with (folder / "log").open("wb") as log:
         one = subprocess.Popen(words, cwd=folder, env=kept, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
     try:
-        _wait(one, port, make.ready)
+        _wait(one, port, make.ready, folder / "log")
         make.prepare(port)
         counts = make.counts
         yield Gateway(
@@ -112,17 +112,18 @@ def running(make: Make, home: Path, folder: Path) -> Iterator[Gateway]:
             path=make.path,
             more=make.more,
             counts=(lambda: counts(folder)) if counts else None,
-            held=True,
+            held=make.held,
         )
     finally:
         _stopped(one)
 
 
-def _wait(one: subprocess.Popen[bytes], port: int, path: str) -> None:
+def _wait(one: subprocess.Popen[bytes], port: int, path: str, log: Path) -> None:
     until = time.monotonic() + _STARTED
     while not _serves(port, path):
         if one.poll() is not None or time.monotonic() > until:
-            msg = "it did not come to serve"
+            last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+            msg = f"it did not come to serve; its log ends with: {last:.200}"
             raise NotMeasured(msg)
         time.sleep(_POLL)
 
