@@ -18,6 +18,7 @@ from sidecar.recorder.connection import connect
 from sidecar.recorder.migration import migrate
 from sidecar.recorder.rows import row
 from sidecar.recorder.transaction import commit
+from sidecar.rotation import Rotation
 from sidecar.settings import Settings
 from sidecar.supervisor import Bridge as Supervisor
 from tests.conftest import StartBridge
@@ -328,7 +329,7 @@ async def test_what_runs_in_one_process_runs_until_it_is_told_to_stop(in_folder:
     """The parent by itself, its children real."""
     others = children(os.getpid())
     with premises.runtime_dir(in_folder) as lock:
-        supervisor = Supervisor(in_folder, premises.envoy(in_folder), lock)
+        supervisor = Supervisor(Rotation(in_folder), premises.envoy(in_folder), lock)
         running = asyncio.create_task(supervisor.run())
         host, port = in_folder.listen.split(":")
         reader, writer = await asyncio.wait_for(connected(host, int(port), running), CLEANUP)
@@ -347,7 +348,7 @@ async def test_a_child_that_cannot_start_ends_the_others(in_folder: Settings) ->
         premises.runtime_dir(in_folder) as lock,
         pytest.raises(SidecarError, match="Envoy did not come to serve"),
     ):
-        await asyncio.wait_for(Supervisor(in_folder, Path("/bin/false"), lock).run(), CLEANUP)
+        await asyncio.wait_for(Supervisor(Rotation(in_folder), Path("/bin/false"), lock).run(), CLEANUP)
     assert children(os.getpid()) == others
 
 
