@@ -41,6 +41,12 @@ def test_a_ratio_is_ours_to_a_peers_with_what_it_may_be() -> None:
     ]
 
 
+def test_beside_it_stands_what_the_acking_processor_comes_to() -> None:
+    """What ours cannot reach, however little it does itself."""
+    first, *_ = verdicts([OURS, replace(OURS, name="acking processor", rate=900), LITELLM])
+    assert first.endswith("30.00 (30.00, 30.00), at least: 20; the acking processor: 45.00 (45.00, 45.00)")
+
+
 def test_no_ratio_is_made_of_answers_that_failed() -> None:
     """Who fails fast would look quick."""
     told, _ = verdicts([OURS, replace(PORTKEY, errors=1)])

@@ -72,24 +72,27 @@ def kept(name: str, found: Counts | None, asked: int) -> str:
 
 
 def verdicts(rounds: Sequence[Round]) -> Iterator[str]:
-    """Ours to each peer's, round by round; of one of whose answers some failed there is none."""
-    ours = [one for one in rounds if one.name == OURS]
-    peers = [name for name in dict.fromkeys(one.name for one in rounds) if "," in name]
-    for name in peers if ours else ():
-        theirs, wanted = [one for one in rounds if one.name == name], WANTED.get(name, Wanted())
+    """Ours to each peer's, round by round, and beside it the acking processor's: more than that ours cannot reach.
+
+    Of a peer of whose answers some failed there is no ratio.
+    """
+    named = {name: [one for one in rounds if one.name == name] for name in dict.fromkeys(one.name for one in rounds)}
+    ours, acks = (named.get(name, []) for name in (OURS, ACKS))
+    for name in [name for name in named if "," in name] if ours else ():
+        theirs, wanted = named[name], WANTED.get(name, Wanted())
         if failed := sum(one.errors for one in (*ours, *theirs)):
             yield f"against {name}: no ratio, since {failed} answers failed"
             continue
-        yield _verdict(f"requests/s against {name}, {MANY} connections", ours, theirs, "rate", wanted.rate)
-        yield _verdict(f"p50 against {name}, {MANY} connections", ours, theirs, "p50", wanted.many)
-        yield _verdict(f"p50 against {name}, 1 connection", ours, theirs, "p50_alone", wanted.alone)
-        if acks := [one for one in rounds if one.name == ACKS] if name.startswith("Portkey") else []:
-            yield _verdict(f"p50 of the acking processor against {name}, 1 connection", acks, theirs, "p50_alone", None)
+        for what, figure, limit in (
+            (f"requests/s against {name}, {MANY} connections", "rate", wanted.rate),
+            (f"p50 against {name}, {MANY} connections", "p50", wanted.many),
+            (f"p50 against {name}, 1 connection", "p50_alone", wanted.alone),
+        ):
+            told = "" if limit is None else f", {'at least' if figure == 'rate' else 'at most'}: {limit:g}"
+            beside = f"; the acking processor: {_ratio(acks, theirs, figure)}" if acks else ""
+            yield f"{what}: {_ratio(ours, theirs, figure)}{told}{beside}"
     yield f"not measured, being in no package registry: {', '.join(UNLISTED)}"
 
 
-def _verdict(what: str, ours: Sequence[Round], theirs: Sequence[Round], figure: str, wanted: float | None) -> str:
-    pairs = zip(ours, theirs, strict=False)
-    told = ratio([getattr(one, figure) / getattr(other, figure) for one, other in pairs])
-    limit = "" if wanted is None else f", {'at least' if figure == 'rate' else 'at most'}: {wanted:g}"
-    return f"{what}: {told}{limit}"
+def _ratio(ours: Sequence[Round], theirs: Sequence[Round], figure: str) -> str:
+    return ratio([getattr(one, figure) / getattr(other, figure) for one, other in zip(ours, theirs, strict=True)])
