@@ -6,10 +6,12 @@ as the sidecar and what it is compared with do. They take turns, and who has non
 
 import os
 import signal
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -48,14 +50,14 @@ class Bench:
     @contextmanager
     def trying(self, name: str, what: str) -> Iterator[None]:
         """Who fails is left out from then on."""
-        self._told.print(f"{what} {name}", highlight=False)
+        self._told.print(f"{what} {name}", highlight=False, soft_wrap=True)
         try:
             yield
-        except (NotMeasured, OSError) as error:
+        except (NotMeasured, OSError, sqlite3.Error, HTTPException, LookupError, ValueError) as error:
             self.missing[name] = str(error)
             self._gateways.pop(name, None)
             self.rounds = [one for one in self.rounds if one.name != name]
-            self._told.print(f"{name}: not measured: {error}", style="red", highlight=False)
+            self._told.print(f"{name}: not measured: {error}", style="red", highlight=False, soft_wrap=True)
 
     def run(self, rounds: int, length: float) -> None:
         """Warm all of them up, then a round of each, in turns; then what they hand back and write down."""
@@ -92,6 +94,9 @@ def main(*, quick: bool, only: Sequence[str], rounds: int | None, write: bool, c
     """Measure, and print tables and ratios; some minutes, and nothing else may run meanwhile."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if cache.stat().st_uid != os.getuid():
+        msg = f"{cache} is somebody else's; name another with --cache"
+        raise click.ClickException(msg)
     console = Console() if sys.stdout.isatty() else Console(width=160)
     bench = Bench(Console(stderr=True))
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp") as made, ExitStack() as stack:
