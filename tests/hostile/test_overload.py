@@ -1,6 +1,7 @@
 """More than there is room for: what is too much is refused at once and cleanly, what has its place is served."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -14,6 +15,7 @@ from tests.e2e.waiting import eventually
 from tests.hostile.envoys import Fields, cluster, monitor, routes, second
 
 SIZE = 50_000  # bytes of a request
+TAKES = 0.05  # seconds for an answer
 PLACES = 4  # for so many of them
 CLIENTS = 40
 HEAP = 64_000_000  # bytes that an Envoy may have
@@ -56,9 +58,7 @@ def test_bodies_for_which_there_is_no_room_are_refused_before_they_have_come(
             connection.send(request(name, BODY[:-1], ("content-length", str(SIZE))))
             eventually(lambda number=number: small.heard() >= before + number, "the worker's answer to the headers")
         for name in names[PLACES:]:
-            response = connections[name].response()
-            assert response.status == 503
-            assert response.json()["code"] == "503"
+            assert_refused(connections[name].response(), TOO_MUCH)
         for name in names[:PLACES]:
             connections[name].send(BODY[-1:])
             assert connections[name].response().body == whole(name).body
@@ -67,6 +67,25 @@ def test_bodies_for_which_there_is_no_room_are_refused_before_they_have_come(
     for name in names[:PLACES]:
         assert small.session(name).ended == ("completed", None, 200)
     assert not small.rows("SELECT * FROM interceptions WHERE ended_at IS NULL")
+
+
+def test_of_a_crowd_each_is_served_or_refused_and_nobody_is_forgotten(
+    small: Bridge, script: Script, provider: ThreadedProvider, case: str
+) -> None:
+    """All at once, ten times as many as there are places for, and each for as long as it takes to answer it."""
+    names = [f"{case}-{number}" for number in range(CLIENTS)]
+    for name in names:
+        script[name] = whole(name, hang=TAKES)
+    with ThreadPoolExecutor(CLIENTS) as crowd:
+        responses = dict(zip(names, crowd.map(lambda name: ask(small.port, name, BODY), names), strict=True))
+    served = [name for name in names if responses[name].status == 200]
+    assert [name for name in served if responses[name].body != whole(name).body] == []
+    assert [name for name in names if provider.seen[name]] == served
+    assert {small.session(name).ended for name in served} == {("completed", None, 200)}
+    for name in set(names) - set(served):
+        assert responses[name].first("retry-after") == "1"
+        assert_refused(responses[name], TOO_MUCH)
+    assert_serves(small, script, f"{case}-after", BODY)
 
 
 def test_a_place_whose_client_leaves_is_free_at_once(small: Bridge, script: Script, case: str) -> None:
