@@ -44,6 +44,7 @@ def running(folder: Path, provider: ThreadedProvider) -> Iterator[Bridge]:
         yield started
         assert started.stop() == 0
         assert list((started.run / "secrets").iterdir()) == []
+        assert [key for key in (KEY, KEYED, FILED, SAID) if key in started.output] == []  # whatever tests did
 
 
 def bearer(key: str) -> tuple[str, str]:

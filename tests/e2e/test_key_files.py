@@ -1,13 +1,14 @@
 """A provider's key in a file changes without a restart, and no stream is lost."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from examples.provider import ThreadedProvider
-from tests.e2e.bridges import Bridge, bridge
+from tests.e2e.bridges import STOPPED_WITHIN, Bridge, bridge, free_ports, launched, written
 from tests.e2e.connections import ask, asking
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, FIRST, pieces, streamed, whole
 from tests.e2e.scripts import Script
@@ -93,6 +94,33 @@ def test_what_is_no_key_leaves_the_old_one_and_is_told_once(  # noqa: PLR0913, P
     assert "providers[0].api_key_file" in line
 
 
+@pytest.mark.parametrize("running", ["envoy"], indirect=True)
+def test_an_envoy_that_comes_later_has_the_new_key(
+    running: Bridge, mounted: Mounted, provider: ThreadedProvider, script: Script, case: str
+) -> None:
+    script[case] = whole(case)
+    mounted.put(key=NEW)
+    comes(NEW, running, provider, case)
+    os.kill(running.envoy(), signal.SIGKILL)
+    eventually(lambda: running.health() == 200, "another Envoy")
+    assert used(running, provider, case)[0] == NEW
+
+
+def test_an_envoy_of_one_s_own_finds_its_files_while_nobody_serves(tmp_path: Path, nobody: str) -> None:
+    """It may start at any time; only an Envoy of ours is gone when we are."""
+    provided = [{"name": "openai", "base_url": f"{nobody}/v1", "api_key": OLD}]
+    file = written(tmp_path, free_ports(), {"credentials": {"inject_by": "envoy"}, "providers": provided})
+    key, process = tmp_path / "run/secrets/provider-openai.key", launched(tmp_path, file, "serve")
+    try:
+        eventually((tmp_path / "run/worker-0.sock").exists, "a worker")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOPPED_WITHIN) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert key.read_text() == f"Bearer {OLD}"
+
+
 def spoil(mounted: Mounted, trouble: str) -> None:
     match trouble:
         case "missing":
@@ -125,7 +153,7 @@ def test_a_worker_that_comes_later_has_the_last_good_key(
     eventually(lambda: told(running), "a warning")
     workers = running.workers()
     for pid in workers:
-        os.kill(pid, 9)
+        os.kill(pid, signal.SIGKILL)
     eventually(lambda: len(running.workers()) == 2 and not set(running.workers()) & set(workers), "workers")
     eventually(lambda: ask(running.port, case, ASKED).status == 200, "an answer")
     comes(NEW, running, provider, case)
