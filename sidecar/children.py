@@ -21,6 +21,7 @@ from typing_extensions import override
 from sidecar.admin import Envoy
 from sidecar.assignment import TIME, Assignment, KeeperAssignment
 from sidecar.core.errors import SidecarError
+from sidecar.logs import is_read_by_a_person
 from sidecar.settings import Settings, bare_environment
 from sidecar.telemetry import sheets
 
@@ -35,6 +36,8 @@ _NONE = -1  # no descriptor
 _MISSES = 3
 _MANY = 65_536  # bytes: what a pipe holds
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+# As ours look: spdlog's flags, and Envoy's for a message that may stand in JSON.
+_ENVOYS_LINE = '{"logger": "envoy.%n", "event": "%j", "level": "%l", "timestamp": "%Y-%m-%dT%T.%f%z"}'
 
 EndLost = Callable[[str], Awaitable[None]]
 
@@ -277,6 +280,7 @@ class EnvoyChild(Child):
         return await asyncio.create_subprocess_exec(
             *(self._binary, "--config-path", config, "--log-level", "warning", "--disable-hot-restart"),
             *("--file-flush-interval-msec", "1000"),
+            *(() if is_read_by_a_person(self._settings.telemetry.log_format) else ("--log-format", _ENVOYS_LINE)),
             env=bare_environment(),
             process_group=0,  # ctrl-C is the parent's to hear
             preexec_fn=partial(_die_with, os.getpid()),

@@ -111,18 +111,22 @@ def configure(form: Format = "") -> None:
 
     `form`: "": for a person where standard error is a terminal, else JSON.
     """
-    is_read_by_a_person = form == "console" or (not form and sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if is_read_by_a_person else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer() if is_read_by_a_person(form) else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _patient(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+def is_read_by_a_person(form: Format) -> bool:
+    """Whether what is logged is laid out for people, not for programs."""
+    return form == "console" or (not form and sys.stderr.isatty())
 
 
 def drain() -> None:

@@ -1,7 +1,6 @@
 """A bridge for those who mean harm, and what must hold of it whatever they did."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,6 @@ OTHER_KEY = "sk-other-canary-7161514131211101"
 OWN_KEY = "sk-client-canary-0123456789abcdef"  # a client's, in whatever it says
 CONTENT = "canary-content"  # in prompts, tool inputs and thoughts: the records' lines may have it, no other
 SECRETS = (CENTRAL_KEY, OTHER_KEY, OWN_KEY)
-_ENVOYS = re.compile(r"\[[0-9 .:-]+\]\[[0-9]+\]\[(warning|error|critical)\]\[[a-z_0-9]+\] \[source/[ -~]+")
 RECORDS = "interception log"
 
 
@@ -44,6 +42,7 @@ def attacked(folder: Path, provider: ThreadedProvider) -> Iterator[Bridge]:
         assert running.stop() == 0
         assert unended(running) == []
         keeps_its_secrets(running)
+        assert [line for line in lines(running.log) if line.get("logger") == "envoy.main"]  # it says that it stops
 
 
 def is_well(running: Bridge, provider: ThreadedProvider, script: Script, case: str) -> None:
@@ -63,9 +62,8 @@ def unended(running: Bridge) -> Sequence[dict[str, Any]]:
 
 
 def lines(log: Path) -> list[dict[str, Any]]:
-    """All lines of a log, each of which is one JSON object; but for Envoy's few words about itself, a line each."""
-    text = log.read_bytes().decode()
-    found = [json.loads(line) for line in text.split("\n") if line and not _ENVOYS.fullmatch(line)]
+    """All lines of a log, Envoy's in it too, each of which is one JSON object."""
+    found = [json.loads(line) for line in log.read_bytes().decode().split("\n") if line]
     assert all(isinstance(line, dict) for line in found)
     return found
 
