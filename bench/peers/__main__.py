@@ -29,7 +29,7 @@ from bench.ways import provider
 
 CACHE: Final = Path(f"/var/tmp/aibridge-peers-{os.getuid()}")  # noqa: S108 - of the user's alone
 _NAMES: Final = tuple(makes(""))
-_LENGTH = 4.0  # seconds of a load
+_LENGTH = 3.0  # seconds of a load
 
 
 class Bench:
@@ -105,7 +105,7 @@ def main(*, quick: bool, only: Sequence[str], rounds: int | None, write: bool, c
             bench.add(one)
         chosen = {key: make for key, make in makes(url).items() if not only or key in only}
         _peers(bench, stack, chosen, Path(made), cache)
-        bench.run(rounds or (1 if quick else 3), _LENGTH / 8 if quick else _LENGTH)
+        bench.run(rounds or (1 if quick else 3), _LENGTH / 6 if quick else _LENGTH)
     shown, told = tuple(tables(bench.rounds, bench.found, bench.missing)), tuple(verdicts(bench.rounds))
     for table in shown:
         console.print(table.shown())

@@ -17,7 +17,8 @@ MANY: Final = 16
 LEFT: Final = 4  # streams that are left amid
 ASKED: Final = 2 * LEFT  # documents and streams that are not
 _TIMEOUT = 180.0  # seconds for one load
-_SETTLED, _LOOK, _IDLE = 10.0, 0.25, 0.05  # seconds at most, seconds between looks, part of a core that is none
+_BEGUN, _SETTLED = 60.0, 10.0  # seconds, at most, until a gateway has done what it has begun: at its start, later
+_LOOK, _IDLE = 0.25, 0.05  # seconds between looks, part of a core that is none
 _NOTHING: Final = Counts(records=0, usage=0)
 
 
@@ -55,7 +56,8 @@ def warmed(one: Gateway) -> float:
     """Warm it up; the requests a second on 16 connections that it comes to."""
     count = rate = 4.0 * MANY
     for _ in range(2):
-        rate = count / float(_load(one, "json", MANY, round(count))["seconds"])
+        rate = round(count) / float(_load(one, "json", MANY, round(count))["seconds"])
+        _settle(one.pids(), _BEGUN)
         count = max(count, 2 * rate)  # two seconds' worth
     return rate
 
@@ -103,8 +105,10 @@ def _kept(one: Gateway, ask: Callable[[], object], wanted: int) -> Counts | None
     if not one.counts:
         ask()
         return None
-    before, until = one.counts(), time.monotonic() + _SETTLED
+    _settle(one.pids())  # or what was asked before would be counted
+    before = one.counts()
     ask()
+    until = time.monotonic() + _SETTLED
     while (found := one.counts() - before).usage < wanted and time.monotonic() < until:
         time.sleep(_LOOK)
     return found
@@ -122,8 +126,8 @@ def _load(one: Gateway, kind: str, connections: int, requests: int, *how: str) -
             raise NotMeasured(msg) from error
 
 
-def _settle(pids: tuple[int, ...]) -> None:
-    until, before = time.monotonic() + _SETTLED, sum(map(seconds, pids))
+def _settle(pids: tuple[int, ...], most: float = _SETTLED) -> None:
+    until, before = time.monotonic() + most, sum(map(seconds, pids))
     while time.monotonic() < until:
         time.sleep(_LOOK)
         now = sum(map(seconds, pids))
