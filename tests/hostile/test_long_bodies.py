@@ -34,7 +34,7 @@ def test_a_request_in_single_bytes_is_one_request(
 ) -> None:
     script[case] = streamed(case)
     chunked = ("transfer-encoding", "chunked")
-    assert ask(attack.port, case, single_bytes(ASKED_STREAM * 1 + b" " * 20_000), chunked).status == 200
+    assert ask(attack.port, case, single_bytes(ASKED_STREAM + b" " * 20_000), chunked).status == 200
     (seen,) = provider.seen[case]
     assert seen.body == ASKED_STREAM + b" " * 20_000
     assert attack.session(case).asked == [(f"resp_{case}", PROMPT)]
