@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 JOBS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test soak check lint types arrows audit fmt proto envoy-yaml deploy-yaml docs cover fuzz bench lock clean
+.PHONY: help install run demo test soak check lint types arrows audit fmt proto envoy-yaml deploy-yaml docs cover fuzz bench bench-peers lock clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "installing into $(VENV): a minute or two, the first time"
@@ -32,7 +32,7 @@ test: $(STAMP)  ## every test, the real Envoy included
 	$(BIN)/python -m pytest -n $(JOBS)
 
 soak: $(STAMP)  ## crashes and outages in full: a hundred kills for each store, outages of a minute; about half an hour
-	$(BIN)/python -m pytest -v -s --soak tests/e2e/test_crashes.py tests/e2e/test_outages.py tests/e2e/test_sharing.py
+	$(BIN)/python -m pytest -v -s --soak tests/e2e/test_crashes.py tests/e2e/test_outages.py tests/e2e/test_sharing.py tests/hostile/test_random_trouble.py
 
 check: lint types arrows audit  ## what CI runs beside the tests: those four, and generated files are current
 	$(MAKE) --no-print-directory proto envoy-yaml deploy-yaml docs
@@ -74,12 +74,15 @@ cover: $(STAMP)  ## every test, and what they leave out: nothing of the core, a 
 	$(BIN)/python -m coverage report --include='sidecar/core/*' --fail-under=100
 	$(BIN)/python -m coverage report --omit='sidecar/core/*,sidecar/pb/*' --fail-under=90
 
-fuzz: $(STAMP)  ## the core's properties, with many more examples, other ones each time
-	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fuzz tests/core
+fuzz: $(STAMP)  ## properties, with many more examples, other ones each time
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fuzz tests/core tests/hostile/test_fuzz_*.py
 
 bench: $(STAMP)  ## every figure of docs/performance.md, measured again: an hour on a machine that does nothing else
 	$(BIN)/python -m bench --write
 	$(BIN)/python -m bench.forwarding
+
+bench-peers: $(STAMP)  ## the same load through LiteLLM, MLflow and Portkey, each installed from its registry; ten minutes, at first more
+	$(BIN)/python -m bench.peers --write
 
 lock: $(STAMP)  ## requirements.lock from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
