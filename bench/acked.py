@@ -46,8 +46,8 @@ class EnvoyAlone(EnvoyChild):
     """Our Envoy without processor and verdict: the router alone, with its routes, limits and access log."""
 
     @override
-    def _bootstrap(self) -> str:
-        bootstrap = yaml.safe_load(super()._bootstrap())
+    async def _bootstrap(self) -> bytes:
+        bootstrap = yaml.safe_load(await super()._bootstrap())
         for listener in bootstrap["static_resources"]["listeners"]:
             for chain in listener["filter_chains"]:
                 manager = chain["filters"][0]["typed_config"]
@@ -55,7 +55,7 @@ class EnvoyAlone(EnvoyChild):
                 manager["http_filters"] = kept
                 for one in kept:  # /healthz: ready though there is no worker
                     one["typed_config"].pop("cluster_min_healthy_percentages", None)
-        return yaml.safe_dump(bootstrap)
+        return yaml.safe_dump(bootstrap).encode()
 
 
 async def _up(settings: Settings, *, alone: bool) -> None:

@@ -276,7 +276,7 @@ class EnvoyChild(Child):
     async def _spawned(self) -> Process:
         config = self._settings.runtime_dir / "envoy.yaml"
         config.unlink(missing_ok=True)
-        config.write_text(await asyncio.to_thread(self._bootstrap), encoding="utf-8")
+        config.write_bytes(await self._bootstrap())
         return await asyncio.create_subprocess_exec(
             *(self._binary, "--config-path", config, "--log-level", "warning", "--disable-hot-restart"),
             *("--file-flush-interval-msec", "1000"),
@@ -298,10 +298,24 @@ class EnvoyChild(Child):
     async def _ended(self) -> None:
         """Nothing: what it had under way has ended with it, and the workers have seen that."""
 
-    def _bootstrap(self) -> str:
-        from sidecar import bootstrap  # noqa: PLC0415 - takes a second or two, in which the parent has to hear signals
-
-        return bootstrap.render(self._settings)
+    async def _bootstrap(self) -> bytes:
+        """The configuration, made elsewhere: what makes it would stay in our memory."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "sidecar.bootstrap"),
+            stdin=PIPE,
+            stdout=PIPE,
+            env=bare_environment(),
+            process_group=0,
+            preexec_fn=partial(_die_with, os.getpid()),
+        )
+        try:
+            made, _ = await process.communicate(pickle.dumps(self._settings))
+        finally:
+            await _killed(process)
+        if process.returncode:
+            msg = "Envoy's configuration could not be made"
+            raise NotStarted(msg)
+        return made
 
 
 async def _killed(process: Process) -> None:

@@ -32,7 +32,7 @@ _ADMIN_PATHS = (r"/ready", r"/stats(\?.*)?", r"/healthcheck/(ok|fail)")
 
 
 def render(settings: Settings) -> str:
-    """The bootstrap as YAML. It holds the verdict's value, so it is not for others to read; no credentials."""
+    """The bootstrap as YAML. Not for others to read: it holds the verdict's value, and what a collector demands."""
     message = _bootstrap(settings).to_dict(casing=Casing.SNAKE)
     return _HEADING + yaml.safe_dump(message, sort_keys=False, width=120)
 
