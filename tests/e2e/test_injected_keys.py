@@ -155,8 +155,8 @@ def test_it_is_in_no_log_and_no_bootstrap(case: str, running: Bridge, script: Sc
     script[case] = whole(case)
     assert ask(running.port, case, ASKED, ("x-canary", "sk-canary-header")).status == 200
     eventually(lambda: "sk-canary-header" in running.output, "Envoy's log")
-    loggers = ("[trace][", "][ext_proc]", "][http]", "][router]", "][rbac]", "][config]")
-    assert [logger for logger in loggers if logger not in running.output] == []
+    loggers = (f'"logger": "envoy.{name}"' for name in ("ext_proc", "http", "router", "rbac", "config"))
+    assert [part for part in ('"level": "trace"', *loggers) if part not in running.output] == []
     command = [*COMMAND, "envoy-config", "--config", running.folder / "aibridge.toml"]
     environment = {"PATH": os.environ["PATH"]}
     printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, text=True).stdout
