@@ -1,4 +1,4 @@
-"""Collectors that take traces from whoever shows a certificate they know, and keep the headers that came along."""
+"""Collectors that take one signal from whoever shows a certificate they know, and keep the headers that came along."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -10,24 +10,26 @@ from threading import Thread
 
 import grpc
 
-from examples.otlp_receiver import TRACES
+from sidecar.settings.otel import Signal
+from sidecar.telemetry.transports import METHODS
 from tests.services import Certificates
 
 Got = list[tuple[Mapping[str, str], bytes]]
 
 
 @contextmanager
-def grpc_collector(theirs: Certificates, clients: Path) -> Iterator[tuple[str, Got]]:
-    """One that takes traces from whoever shows a certificate by `clients`, with the headers that came along."""
+def grpc_collector(theirs: Certificates, clients: Path, signal: Signal = "traces") -> Iterator[tuple[str, Got]]:
+    """One that takes `signal` from whoever shows a certificate by `clients`."""
     got: Got = []
 
     def export(payload: bytes, context: grpc.ServicerContext) -> bytes:
         got.append((dict(context.invocation_metadata()), payload))
         return b""
 
+    service, method = METHODS[signal].lstrip("/").split("/")
     server = grpc.server(ThreadPoolExecutor(max_workers=1))
-    handlers = {"Export": grpc.unary_unary_rpc_method_handler(export)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(TRACES, handlers),))
+    handlers = {method: grpc.unary_unary_rpc_method_handler(export)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     pair = (theirs.key.read_bytes(), theirs.cert.read_bytes())
     credentials = grpc.ssl_server_credentials([pair], clients.read_bytes(), require_client_auth=True)
     port = server.add_secure_port("127.0.0.1:0", credentials)
@@ -37,16 +39,17 @@ def grpc_collector(theirs: Certificates, clients: Path) -> Iterator[tuple[str, G
 
 
 @contextmanager
-def http_collector(theirs: Certificates, clients: Path) -> Iterator[tuple[str, Got]]:
+def http_collector(theirs: Certificates, clients: Path, signal: Signal = "traces") -> Iterator[tuple[str, Got]]:
     """The same over HTTP."""
     got: Got = []
+    path = f"/v1/{signal}"
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             payload = b"".join(self.pieces())
-            if self.path == "/v1/traces":
+            if self.path == path:
                 got.append(({name.lower(): value for name, value in self.headers.items()}, payload))
-            self.send_response(200 if self.path == "/v1/traces" else 404)
+            self.send_response(200 if self.path == path else 404)
             self.end_headers()
 
         def pieces(self) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ import pytest
 from examples.otlp_receiver import decode
 from sidecar.settings.sources import load
 from sidecar.telemetry.configure import configure
-from tests.services import Certificates, certificates
+from tests.services import Certificates
 from tests.telemetry.demanding import Got, grpc_collector, http_collector
 from tests.telemetry.interceptions import PASSED, T
 from tests.telemetry.stuck import Dropped
@@ -16,16 +16,6 @@ OTLP = "OTEL_EXPORTER_OTLP_"
 HEADERS = f"{OTLP}HEADERS"
 TRACES_HEADERS = f"{OTLP}TRACES_HEADERS"
 BOTH = pytest.mark.parametrize("protocol", ["grpc", "http"])
-
-
-@pytest.fixture
-def theirs(tmp_path: Path) -> Certificates:
-    return certificates(tmp_path / "theirs")
-
-
-@pytest.fixture
-def ours(tmp_path: Path) -> Certificates:
-    return certificates(tmp_path / "ours")
 
 
 @pytest.fixture
