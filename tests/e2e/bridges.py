@@ -170,8 +170,9 @@ def written(folder: Path, ports: Ports, settings: Mapping[str, object]) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Our own, without what would be settings."""
-    return {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
+    """Our own, without what would be settings; but tests may be run with another Envoy (`tests.binary`)."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
+    return kept | {name: os.environ[name] for name in ("AIBRIDGE_ENVOY",) if name in os.environ}
 
 
 def free_ports() -> Ports:

