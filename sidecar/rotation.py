@@ -4,51 +4,65 @@
     keys_file, jwks_file ─▶ client-keys.json, issuer-keys.json ─▶ Envoy
     [tls], ca_file ─▶ secrets/*.json, which names the files ─▶ Envoy
 
-What cannot be used leaves everything as it was, with a line in the log that says so once.
+What Envoy reads is made by `python -m sidecar.secrets`, a process for that alone: this one, which stays, sees that a
+file is another one and not what is in it. What cannot be used leaves everything as it was, with a line in the log that
+says so once.
 """
 
-import json
-import ssl
-from collections.abc import Iterator, Mapping
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import structlog
-from pydantic_core import PydanticCustomError
 
-from sidecar.core import credentials
 from sidecar.core.errors import BadSetting, SidecarError
-from sidecar.settings import Settings, Tls, checks, has_authorities
+from sidecar.settings import Settings, bare_environment
 from sidecar.settings.keys import key, setting
-from sidecar.settings.refusals import line
+from sidecar.settings.parts import Order, Outcome, Part, Stamp, parts, stamp
 from sidecar.settings.watched import Watched
 
 log = structlog.get_logger()
 
 LOOK = 1.0  # seconds between two looks
-_NO_PASSWORD = b""  # else OpenSSL asks for one on the terminal
-_PAIR = "allowed: a certificate (PEM), with its key in tls.key_file"
+AGAIN = 30  # looks after which what failed is tried again, though its files are the same: a disk may have room again
+_PATIENCE = 30.0  # seconds for who makes it
+
+
+class NotMade(SidecarError):
+    """Nobody came to make it."""
 
 
 class Rotation:
-    """What is made of the files that `settings` name; `settings` has the keys that were last found."""
+    """What is made of the files that `settings` name; `settings` has the keys that workers add and were last found."""
 
     def __init__(self, settings: Settings, *, proves: bool = True) -> None:
         """`proves`: unsound certificates are refused from the start; else only those that follow sound ones."""
         self.settings = settings
         self._proves = proves
-        self._watched = dict(self._parts())
+        self._keys = dict(self._added_by_workers())
+        self._parts = tuple(parts(settings))
+        self._stamps: dict[str, tuple[Stamp | None, ...]] = {}  # that were used or tried, by the part's setting
         self._told: dict[str, str] = {}  # of what is in trouble, what was said
+        self._looks = 0
 
     def begin(self) -> None:
         """Make everything. Raises SidecarError where that cannot be."""
-        for watched in self._watched.values():
-            _made(self.settings, watched)
+        for watched in self._keys.values():
+            watched.look()
+        for part, outcome in self._made(self._parts):
+            if not outcome.made:
+                raise BadSetting(outcome.reason)
+            if outcome.reason:
+                log.warning("an Envoy that reads this will not take it", setting=part.setting, reason=outcome.reason)
+        self._proves = True
 
     def look(self) -> bool:
         """Make anew what changed; whether anything did. Takes as long as a file system may."""
-        changed = [self._renewed(name, watched) for name, watched in self._watched.items()]
-        return any(changed)
+        self._looks += 1
+        keys = [self._looked(name, watched) for name, watched in self._keys.items()]
+        return any([*keys, *self._renewed()])
 
     def end(self) -> None:
         """Leave no secret behind, once nobody reads them."""
@@ -56,123 +70,77 @@ class Rotation:
         for path in (*settings.secrets.glob("*"), settings.client_keys, settings.issuer_keys):
             path.unlink(missing_ok=True)
 
-    def _renewed(self, name: str, watched: Watched) -> bool:
+    def _added_by_workers(self) -> Iterator[tuple[str, Watched]]:
+        for index, provider in enumerate(self.settings.providers):
+            if provider.api_key_file and not self.settings.is_injected(provider):
+                yield setting(index), Watched((provider.api_key_file,), partial(self._key, index))
+
+    def _key(self, index: int) -> None:
+        provider = self.settings.providers[index]
+        if provider.api_key_file:
+            provider = provider.model_copy(update={"api_key": key(setting(index), provider.api_key_file)})
+        before, after = self.settings.providers[:index], self.settings.providers[index + 1 :]
+        self.settings = self.settings.model_copy(update={"providers": (*before, provider, *after)})
+
+    def _looked(self, name: str, watched: Watched) -> bool:
         try:
-            changed = _made(self.settings, watched)
-        except SidecarError as error:
-            if self._told.get(name) != str(error):
-                self._told[name] = str(error)
-                log.warning("what has changed cannot be used; what was there before still is", reason=str(error))
+            return self._is_used(name, changed=watched.look())
+        except BadSetting as error:
+            return self._is_used(name, trouble=str(error))
+
+    def _renewed(self) -> list[bool]:
+        due = tuple(part for part in self._parts if self._is_due(part))
+        try:
+            made = self._made(due)
+        except NotMade as error:
+            made = [(part, Outcome(made=False, reason=str(error))) for part in due]
+        return [
+            self._is_used(part.setting, changed=outcome.made, trouble="" if outcome.made else outcome.reason)
+            for part, outcome in made
+        ]
+
+    def _is_due(self, part: Part) -> bool:
+        if part.setting in self._told and self._looks % AGAIN == 0:
+            return True
+        return _stamps(part) != self._stamps.get(part.setting)
+
+    def _made(self, wanted: tuple[Part, ...]) -> list[tuple[Part, Outcome]]:
+        # Before anybody reads them: what is written meanwhile is due again. That somebody takes longer to start than
+        # the kernel's clock to tick, so that a write which leaves the stamp as it is comes before the reading.
+        self._stamps |= {part.setting: _stamps(part) for part in wanted}
+        made = _ordered(Order(settings=self.settings, parts=wanted, proves=self._proves)) if wanted else []
+        return list(zip(wanted, made, strict=True))
+
+    def _is_used(self, name: str, *, changed: bool = False, trouble: str = "") -> bool:
+        """Whether there is something new; says so, and trouble once."""
+        if trouble:
+            if self._told.get(name) != trouble:
+                self._told[name] = trouble
+                log.warning("what has changed cannot be used; what was there before still is", reason=trouble)
             return False
         self._told.pop(name, None)
         if changed:
             log.info("changed, and in use from now on", setting=name)
         return changed
 
-    def _parts(self) -> Iterator[tuple[str, Watched]]:
-        """What there is to watch, by the setting's name."""
-        for index, provider in enumerate(self.settings.providers):
-            files = (provider.api_key_file,) if provider.api_key_file else ()
-            if files or self.settings.is_injected(provider):
-                yield setting(index), Watched(files, partial(self._key, index))
-        identity, tls = self.settings.identity, self.settings.tls
-        if identity.source == "api_key" and identity.keys_file:
-            yield "identity.keys_file", Watched((identity.keys_file,), self._clients)
-        if keys := [issuer.jwks_file for issuer in self.settings.issuers if issuer.jwks_file]:
-            yield "issuers.jwks_file", Watched(keys, self._issuers)
-        if shown := [file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file]:
-            yield "tls", Watched(shown, self._certificates)
-        for index, provider in enumerate(self.settings.providers):
-            if has_authorities(provider) and provider.ca_file:
-                yield f"providers[{index}].ca_file", Watched((provider.ca_file,), partial(self._authorities, index))
 
-    def _key(self, index: int) -> None:
-        provider = self.settings.providers[index]
-        if provider.api_key_file:
-            provider = provider.model_copy(update={"api_key": key(setting(index), provider.api_key_file)})
-            before, after = self.settings.providers[:index], self.settings.providers[index + 1 :]
-            self.settings = self.settings.model_copy(update={"providers": (*before, provider, *after)})
-        if self.settings.is_injected(provider):
-            from sidecar.bootstrap import secrets  # noqa: PLC0415 - slow to import
-
-            _write({self.settings.key_hints: self._hints(), **secrets.key(self.settings, provider)})
-
-    def _hints(self) -> str:
-        known = {one.name: one.api_key for one in self.settings.providers if one.api_key}
-        return json.dumps({name: credentials.hint(secret.get_secret_value()) for name, secret in known.items()})
-
-    def _clients(self) -> None:
-        from sidecar.bootstrap import identity  # noqa: PLC0415 - slow to import
-
-        _write({self.settings.client_keys: identity.client_keys(self.settings)})
-
-    def _issuers(self) -> None:
-        from sidecar.bootstrap import identity  # noqa: PLC0415 - slow to import
-
-        for index, issuer in enumerate(self.settings.issuers):
-            _check_jwks(f"issuers[{index}].jwks_file", issuer.jwks_file)
-        _write({self.settings.issuer_keys: identity.issuer_keys(self.settings)})
-
-    def _certificates(self) -> None:
-        from sidecar.bootstrap import secrets  # noqa: PLC0415 - slow to import
-
-        try:
-            _check(self.settings.tls)
-        except BadSetting as error:
-            if self._proves:
-                raise
-            log.warning("an Envoy that reads this will not take it", reason=str(error))
-        self._proves = True
-        _write(secrets.certificates(self.settings))
-
-    def _authorities(self, index: int) -> None:
-        from sidecar.bootstrap import secrets  # noqa: PLC0415 - slow to import
-
-        provider = self.settings.providers[index]
-        if provider.ca_file:
-            _check_authorities(f"providers[{index}].ca_file", provider.ca_file)
-        _write(secrets.providers_authorities(self.settings, provider))
+def _stamps(part: Part) -> tuple[Stamp | None, ...]:
+    return tuple(map(stamp, part.files))
 
 
-def _made(settings: Settings, watched: Watched) -> bool:
+def _ordered(order: Order) -> list[Outcome]:
+    """What became of each part. Raises NotMade where nobody can say."""
     try:
-        return watched.look()
-    except OSError as error:
-        msg = f"runtime_dir = {str(settings.runtime_dir)!r}: {error.strerror}"
-        raise BadSetting(msg) from None
-
-
-def _write(files: Mapping[Path, str]) -> None:
-    """For the owner's eyes (`premises.close_to_others`): Envoy looks for files that take another's place."""
-    for path, text in files.items():
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        new = path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        new.write_text(text, "utf-8")
-        new.replace(path)
-
-
-def _check(tls: Tls) -> None:
-    """Raise BadSetting for what Envoy would not take: it would keep the old, and say so where nobody looks."""
-    if tls.cert_file:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_cert_chain(tls.cert_file, tls.key_file, lambda: _NO_PASSWORD)
-        except (OSError, ValueError):  # of which ssl.SSLError is one; its text names no file
-            raise BadSetting(line("tls.cert_file", str(tls.cert_file), _PAIR)) from None
-    if tls.client_ca_file:
-        _check_authorities("tls.client_ca_file", tls.client_ca_file)
-
-
-def _check_authorities(name: str, file: Path) -> None:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-    except (OSError, ValueError):
-        raise BadSetting(line(name, str(file), "allowed: a file of certificates (PEM)")) from None
-
-
-def _check_jwks(name: str, file: Path | None) -> None:
-    try:
-        checks.jwks(file)
-    except PydanticCustomError as error:
-        raise BadSetting(line(name, str(file), f"allowed: {error.message()}")) from None
+        done = subprocess.run(
+            (sys.executable, "-P", "-m", "sidecar.secrets"),
+            input=pickle.dumps(order),
+            stdout=subprocess.PIPE,
+            env=bare_environment(),
+            process_group=0,  # ctrl-C is the parent's to hear
+            timeout=_PATIENCE,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        msg = "what Envoy reads of keys and certificates could not be made"
+        raise NotMade(msg) from None
+    return pickle.loads(done.stdout)  # type: ignore[no-any-return]  # noqa: S301 - from our own child, through a pipe

@@ -193,7 +193,7 @@ class Bridge:
 
 def _warn_of_missing_keys(settings: Settings) -> None:
     for index, provider in enumerate(settings.providers):
-        if provider.api_key is None:
+        if not (provider.api_key or provider.api_key_file):
             log.warning(
                 "no key for a provider: only clients that bring their own are served",
                 provider=provider.name,

@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from structlog.testing import capture_logs
 
 from sidecar import premises
 from sidecar.core.errors import BadSetting
-from sidecar.rotation import Rotation
+from sidecar.rotation import AGAIN, NotMade, Rotation
 from sidecar.settings import Credentials, Identity, Issuer, Provider, Settings, Tls
+from tests.e2e.secrets import remembers
 
 KEY, NEW = "sk-canary-old-0a1b2c3d4e5f6071", "sk-canary-new-0a1b2c3d4e5f6071"
 
@@ -48,6 +51,12 @@ def modes(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
 
 
+def in_use(rotation: Rotation) -> str:
+    """The key that is sent: as Envoy has it, else as the workers do."""
+    file = rotation.settings.secrets / "provider-openai.key"
+    return file.read_text().removeprefix("Bearer ") if file.exists() else key(rotation)
+
+
 def key(rotation: Rotation) -> str:
     (provider,) = rotation.settings.providers
     assert provider.api_key
@@ -75,7 +84,7 @@ def test_a_key_that_envoy_adds_is_in_one_file_that_others_cannot_read(tmp_path: 
     assert modes(run) == {"secrets": 0o700, **held}
     assert [name for name in held if KEY in (run / name).read_text()] == ["secrets/provider-openai.key"]
     assert json.loads((run / "key-hints.json").read_text()) == {"openai": "sk-c...6071"}
-    assert (rotation.settings.without_injected_keys().providers[0].api_key, key(rotation)) == (None, KEY)
+    assert rotation.settings.providers[0].api_key is None
 
 
 def test_it_stands_there_as_its_header_wants_it(tmp_path: Path) -> None:
@@ -103,6 +112,81 @@ def test_a_new_one_takes_its_place_at_once(tmp_path: Path, file: Path) -> None:
     assert [line["setting"] for line in lines] == ["providers[0].api_key_file"]
 
 
+def test_a_link_that_leads_elsewhere_leads_to_another_file(tmp_path: Path, file: Path) -> None:
+    """As long, and as old: what tells them apart is which file it is."""
+    other, link = tmp_path / "other", tmp_path / "link"
+    other.write_text(NEW)
+    os.utime(other, ns=(file.stat().st_mtime_ns,) * 2)
+    link.symlink_to(file)
+    rotation = injecting(tmp_path, Provider(api_key_file=link))
+    assert (rotation.look(), in_use(rotation)) == (False, KEY)
+    link.unlink()
+    link.symlink_to(other)
+    assert (rotation.look(), in_use(rotation)) == (True, NEW)
+
+
+def test_what_was_written_in_place_and_made_to_look_old_counts(tmp_path: Path, file: Path) -> None:
+    rotation = injecting(tmp_path, Provider(api_key_file=file))
+    before = file.stat()
+    file.write_text(NEW)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (rotation.look(), rotation.look()) == (True, False)
+
+
+def test_hints_of_others_stay_and_of_those_that_are_gone_do_not(tmp_path: Path, file: Path) -> None:
+    injecting(tmp_path, Provider(name="a", api_key_file=file), Provider(name="b", api_key=NEW))
+    hints = tmp_path / "run/key-hints.json"
+    again = Settings(
+        runtime_dir=tmp_path / "run",
+        credentials=Credentials(inject_by="envoy"),
+        providers=(Provider(name="a", api_key_file=file), Provider(name="c")),
+    )
+    rotation = Rotation(again)
+    rotation.begin()
+    assert json.loads(hints.read_text()) == {"a": "sk-c...6071"}
+    hints.write_text("{")  # half of one
+    file.write_text(NEW)
+    assert rotation.look()
+    assert json.loads(hints.read_text()) == {"a": "sk-c...6071"}
+
+
+ROTATING = """
+import sys
+from pathlib import Path
+from sidecar.rotation import Rotation
+from sidecar.settings import load
+
+folder = Path(sys.argv[1])
+rotation = Rotation(load(folder / "aibridge.toml"))
+rotation.settings.runtime_dir.mkdir()
+rotation.begin()
+(folder / "new").replace(folder / "key")
+rotation.look()
+print("heavy", "betterproto2" in sys.modules, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_who_reads_the_files_is_another_process(tmp_path: Path, file: Path) -> None:
+    """In the one that stays a key is nowhere, the old or the new; nor are Envoy's messages, 40 MiB of them."""
+    (tmp_path / "new").write_text(NEW)
+    settings = f"""
+        runtime_dir = "{tmp_path}/run"
+        credentials.inject_by = "envoy"
+        providers = [{{name = "openai", api_key_file = "{file}", extra_headers = {{x-canary = "there"}}}}]
+    """
+    (tmp_path / "aibridge.toml").write_text(settings)
+    command = [sys.executable, "-c", ROTATING, tmp_path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(2)]
+        found = [remembers(process.pid, text.encode()) for text in ("x-canary", KEY, NEW)]
+        process.communicate()
+    assert "in use from now on" in told[0]
+    assert (told[1], found) == ("heavy False\n", [True, False, False])
+    assert (tmp_path / "run/secrets/provider-openai.key").read_text() == f"Bearer {NEW}"
+
+
 @pytest.mark.parametrize("inject_by", ["sidecar", "envoy"])
 def test_what_cannot_be_used_is_told_once_and_changes_nothing(inject_by: str, tmp_path: Path, file: Path) -> None:
     rotation = began(tmp_path, credentials=Credentials(inject_by=inject_by), providers=(Provider(api_key_file=file),))
@@ -111,11 +195,12 @@ def test_what_cannot_be_used_is_told_once_and_changes_nothing(inject_by: str, tm
         assert [rotation.look() for _ in range(3)] == [False] * 3
         file.unlink()
         assert [rotation.look() for _ in range(3)] == [False] * 3
-    assert key(rotation) == KEY
+    assert in_use(rotation) == KEY
     assert [line["log_level"] for line in lines] == ["warning", "warning"]
     assert "providers[0].api_key_file" in lines[0]["reason"]
     assert "sk-canary" not in repr(lines)
     file.write_text(KEY)
+    rotation.look()
     with capture_logs() as lines:
         assert (rotation.look(), lines) == (False, [])
         file.unlink()
@@ -140,7 +225,8 @@ def test_where_nothing_can_be_written_that_is_told_and_tried_again(tmp_path: Pat
     assert ["runtime_dir" in line["reason"] for line in lines] == [True]
     folder.unlink()
     aside.rename(folder)
-    assert rotation.look()
+    looks = [rotation.look() for _ in range(AGAIN)]
+    assert looks.count(True) == 1  # not at each: who makes it is a process
     assert (folder / "provider-openai.key").read_text() == f"Bearer {NEW}"
 
 
@@ -254,3 +340,18 @@ def test_issuers_keys_are_written_anew_unless_they_are_none(tmp_path: Path) -> N
     (resource,) = json.loads(rotation.settings.issuer_keys.read_text())["resources"]
     providers = resource["typed_config"]["providers"]
     assert [each.get("local_jwks") for each in providers.values()] == [None, {"inline_string": keys[1]}]
+
+
+def test_where_nobody_can_make_it_that_is_told_and_tried_again(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotation = injecting(tmp_path, Provider(api_key_file=file))
+    file.write_text(NEW)
+    with monkeypatch.context() as broken, capture_logs() as lines:
+        broken.setattr(sys, "executable", "/nowhere/python")
+        assert [rotation.look() for _ in range(2)] == [False] * 2
+        with pytest.raises(NotMade):
+            Rotation(rotation.settings).begin()
+    assert ["could not be made" in line["reason"] for line in lines] == [True]
+    assert [rotation.look() for _ in range(AGAIN)].count(True) == 1
+    assert in_use(rotation) == NEW

@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.route.v3 import RouteMatch
-from envoy_data_plane.envoy.extensions.filters.http.api_key_auth.v3 import ApiKeyAuth, Credential, Forwarding, KeySource
+from envoy_data_plane.envoy.extensions.filters.http.api_key_auth.v3 import ApiKeyAuth
 from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
     JwksAsyncFetch,
     JwtAuthentication,
@@ -39,13 +39,12 @@ from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 
 from sidecar.bootstrap import tls
 from sidecar.bootstrap.messages import endpoints, http_filter, packed, seconds, tcp
-from sidecar.core.identity import ADDRESS, CLAIMS, CLIENT_HEADER, DNS, JWT_FILTER, URI
+from sidecar.core.identity import ADDRESS, CLAIMS, DNS, JWT_FILTER, URI
 from sidecar.settings import Issuer, Settings
 from sidecar.settings.checks import is_ip
-from sidecar.settings.client_keys import clients
+from sidecar.settings.parts import KEYS_FILTER
 
-_KEYS_FILTER = "envoy.filters.http.api_key_auth"
-_TOKENS_FILTER = "envoy.filters.http.jwt_authn"
+TOKENS_FILTER: Final = "envoy.filters.http.jwt_authn"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # By source: the filters that refuse by themselves, which Envoy's own answers do without.
 FILTERS: Final = {"header": (), "jwt": ("jwt_authn",), "mtls": (), "api_key": ("api_key_auth",)}
@@ -55,11 +54,16 @@ def filters(settings: Settings) -> Iterator[HttpFilter]:
     """What refuses with 401 who cannot prove who asks."""
     match settings.identity.source:
         case "jwt" if any(issuer.jwks_file for issuer in settings.issuers):
-            yield _by_file(_TOKENS_FILTER, settings.issuer_keys, JwtAuthentication())
+            yield _by_file(TOKENS_FILTER, settings.issuer_keys, JwtAuthentication())
         case "jwt":
-            yield http_filter("jwt_authn", _tokens(settings))
+            yield tokens(settings)
         case "api_key":
-            yield _by_file(_KEYS_FILTER, settings.client_keys, ApiKeyAuth())
+            yield _by_file(KEYS_FILTER, settings.client_keys, ApiKeyAuth())
+
+
+def tokens(settings: Settings) -> HttpFilter:
+    """The filter for tokens with all keys from files in it, for an Envoy that has none of these files."""
+    return http_filter("jwt_authn", _tokens(settings))
 
 
 def _by_file(name: str, path: Path, kind: Message) -> HttpFilter:
@@ -81,20 +85,9 @@ def namespaces(settings: Settings) -> list[str]:
     return [JWT_FILTER] if settings.identity.source == "jwt" else []
 
 
-def client_keys(settings: Settings) -> str:
-    """The file with the clients' keys as Envoy reads it: a secret. Raises BadSetting for a wrong one of theirs."""
-    found = clients(settings.identity.keys_file) if settings.identity.keys_file else ()
-    config = ApiKeyAuth(
-        credentials=[Credential(key=key.get_secret_value(), client=actor) for key, actor in found],
-        key_sources=[KeySource(header=settings.identity.token_header)],
-        forwarding=Forwarding(header=CLIENT_HEADER, hide_credentials=True),
-    )
-    return _file(_KEYS_FILTER, config)
-
-
 def issuer_keys(settings: Settings) -> str:
     """The file with the filter for tokens, issuers' keys from files in it, as Envoy reads it."""
-    return _file(_TOKENS_FILTER, _tokens(settings))
+    return _file(TOKENS_FILTER, _tokens(settings))
 
 
 def _file(name: str, config: Message) -> str:

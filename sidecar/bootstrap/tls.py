@@ -22,6 +22,7 @@ from sidecar.bootstrap import secrets
 from sidecar.bootstrap.messages import packed
 from sidecar.settings import Provider, Settings, has_authorities
 from sidecar.settings.checks import is_ip
+from sidecar.settings.parts import CERTIFICATE, CLIENT_AUTHORITIES, authorities
 
 # Where Debian keeps them; `load` has found the system's own unless this is the rendering of the bare defaults.
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
@@ -33,7 +34,7 @@ def upstream(settings: Settings, provider: Provider) -> TransportSocket:
         return client(provider.host, str(provider.ca_file or _AUTHORITIES))
     known = CommonTlsContextCombinedCertificateValidationContext(
         default_validation_context=_named(provider.host),
-        validation_context_sds_secret_config=secrets.source(settings, secrets.authorities(provider)),
+        validation_context_sds_secret_config=secrets.source(settings, authorities(provider)),
     )
     return _client(provider.host, CommonTlsContext(tls_params=_versions(), combined_validation_context=known))
 
@@ -47,10 +48,8 @@ def downstream(settings: Settings) -> TransportSocket | None:
         require_client_certificate=True if known else None,
         common_tls_context=CommonTlsContext(
             tls_params=_versions(),
-            tls_certificate_sds_secret_configs=[secrets.source(settings, secrets.CERTIFICATE)],
-            validation_context_sds_secret_config=(
-                secrets.source(settings, secrets.CLIENT_AUTHORITIES) if known else None
-            ),
+            tls_certificate_sds_secret_configs=[secrets.source(settings, CERTIFICATE)],
+            validation_context_sds_secret_config=(secrets.source(settings, CLIENT_AUTHORITIES) if known else None),
             alpn_protocols=["h2", "http/1.1"],
         ),
     )

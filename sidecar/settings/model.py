@@ -47,7 +47,8 @@ STORE_KINDS: Final[Mapping[str, StoreKind]] = {
 class Provider(Section):
     """`[[providers]]`: one API, reached under `/<name>/v1`.
 
-    `base_url` has no trailing slash. After `load`, `api_key` holds the file's content if `api_key_file` is set.
+    `base_url` has no trailing slash. After `load`, `api_key` holds the file's content if `api_key_file` is set,
+    unless it is Envoy that adds it.
     """
 
     name: Annotated[str, AfterValidator(checks.provider_name)] = "openai"
@@ -254,6 +255,10 @@ class Settings(Section):
         """The folder of what Envoy reads of keys and certificates; apart, since it watches all that happens there."""
         return self.runtime_dir / "secrets"
 
+    def secret(self, name: str) -> Path:
+        """What Envoy reads of the secret of that name."""
+        return self.secrets / f"{name}.json"
+
     @property
     def key_hints(self) -> Path:
         """What workers read of the keys that Envoy adds."""
@@ -261,7 +266,7 @@ class Settings(Section):
 
     def is_injected(self, provider: Provider) -> bool:
         """Whether it is Envoy that puts the central key of `provider` into requests."""
-        return self.credentials.inject_by == "envoy" and provider.api_key is not None
+        return self.credentials.inject_by == "envoy" and bool(provider.api_key or provider.api_key_file)
 
     @property
     def database(self) -> Path:

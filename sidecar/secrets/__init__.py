@@ -1,0 +1,1 @@
+"""What Envoy reads of keys and certificates while it runs: files, made in a process for that alone."""
