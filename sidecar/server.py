@@ -45,6 +45,7 @@ SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 _MOST_PENDING = 268_435_456  # bytes of records waiting for a disk in trouble
 _AT_ONCE = 4  # responses as long as they may be: so much may be kept of all of them
 _READ = object()
+_END = type(aio.EOF)
 _UNDECIDED = frozenset({Phase.START, Phase.REQUEST, Phase.RECORDING})
 
 
@@ -119,12 +120,13 @@ class Processor:
 
 async def _converse(stream: "Stream", context: Context, meter: Meter | None) -> None:
     """Answer all that Envoy says."""
-    while not isinstance(data := await context.read(), type(aio.EOF)):
+    read, write = context.read, context.write
+    while not isinstance(data := await read(), _END):
         if meter is not None:
             meter.read()
         chunk = wire.chunk(data)
         if chunk is not None and stream.skims(chunk):
-            await context.write(wire.CHUNK_ACK)
+            await write(wire.CHUNK_ACK)
             if meter is not None:
                 meter.skimmed()
         else:

@@ -33,6 +33,7 @@ _LONGEST_CHUNK = 4096  # bytes of a message that is looked at before it is parse
 _LONGEST_HEAD = 6  # two tags, two lengths
 # Envoy sets it in every message (ext_proc.cc), and it comes last.
 _NO_METADATA = ProcessingRequest(metadata_context=Metadata()).SerializeToString()
+_TAIL = len(_NO_METADATA)
 _ATTRIBUTES = "envoy.filters.http.ext_proc"
 # Compared by Envoy with `allowed_override_modes` as a whole: every field stands on both sides.
 _HEADERS_ALONE = ProcessingMode(
@@ -79,10 +80,11 @@ def decode(message: ProcessingRequest, at: float) -> Event:
 
 def chunk(data: bytes) -> bytes | None:
     """Return the bytes of a response's chunk, where `data` is such a message as Envoy sends it; None of any other."""
-    if len(data) > _LONGEST_CHUNK or not data.endswith(_NO_METADATA):
+    size = len(data)
+    if size > _LONGEST_CHUNK or not data.endswith(_NO_METADATA):
         return None
-    head = _chunk_head(len(data) - len(_NO_METADATA))
-    return data[len(head) : -len(_NO_METADATA)] if head is not None and data.startswith(head) else None
+    head = _chunk_head(size - _TAIL)
+    return data[len(head) : -_TAIL] if head is not None and data.startswith(head) else None
 
 
 @lru_cache(maxsize=_LONGEST_CHUNK)

@@ -33,11 +33,11 @@ class Decoder:
     Of corrupt data all is given that was said before the fault, which costs as much again; unless it is not `salvaged`.
     """
 
-    __slots__ = ("_room", "_stages", "fault")
+    __slots__ = ("_stages", "fault", "room")
 
     def __init__(self, encoding: str | None, limit: int, *, salvaged: bool = True) -> None:
         self.fault: Undecodable | TooLarge | None = None  # why it failed
-        self._room = limit
+        self.room = limit  # bytes that may still come, decoded
         self._stages: list[_Stage] = []
         try:
             self._stages = _stages(encoding, limit, salvaged=salvaged)
@@ -92,11 +92,11 @@ class Decoder:
         """What is not encoded; nothing, where something failed."""
         if self.fault is not None:
             return b""
-        self._room -= len(data)
-        if self._room >= 0:
+        self.room -= len(data)
+        if self.room >= 0:
             return data
         self.fault = _too_large()
-        return data[: self._room]  # by so much it is too long
+        return data[: self.room]  # by so much it is too long
 
 
 def decoded(data: bytes, encoding: str | None, limit: int) -> bytes:

@@ -129,9 +129,10 @@ class Reading(Unread):
 
     @override
     def skims(self, data: bytes) -> bool:
-        if not self._may_skim or self._format is None or not self._format.skims(data):
+        size, decoder = len(data), self._decoder
+        if not self._may_skim or self._format is None or size > decoder.room or not self._format.skims(data):
             return False
-        self._decoder.feed(data)
+        decoder.room -= size
         return True
 
     @property
