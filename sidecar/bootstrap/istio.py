@@ -9,17 +9,21 @@ nothing else in the mesh has: then the whole listener is ours, and RBAC refuses 
 """
 
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import yaml
+from betterproto2 import Casing
 
 from sidecar import bootstrap
+from sidecar.bootstrap import identity
+from sidecar.bootstrap.istio_places import Place, possible
 from sidecar.bootstrap.routes import cluster_name, port
 from sidecar.core.errors import BadSetting
 from sidecar.settings import Provider, Settings, host_and_port
 from sidecar.settings.checks import is_ip
 
-Place = Literal["sidecar", "gateway"]
+__all__ = ["GATEWAY", "LABELS", "Place", "render"]
+
 Fields = dict[str, Any]
 
 # The gateway's service, and its pods' label.
@@ -46,9 +50,7 @@ _NO_REPEATS: Fields = {"attempts": 0}
 
 def render(settings: Settings, place: Place) -> str:
     """The resources as YAML documents, without a namespace. Raises BadSetting for what no mesh can have."""
-    if settings.credentials.inject_by == "envoy":
-        msg = "credentials.inject_by = 'envoy': allowed: sidecar, in a mesh, whose Envoys have no file of the key"
-        raise BadSetting(msg)
+    possible(settings, place)
     envoy = yaml.safe_load(bootstrap.render(settings))["static_resources"]
     documents = [_filter(settings, place, envoy), *_egress(settings, place, _routes(envoy))]
     return _HEADING.format(place=place) + yaml.dump_all(documents, Dumper=_Plain, sort_keys=False, width=120)
@@ -91,9 +93,17 @@ def _patches(settings: Settings, envoy: Fields) -> Iterator[tuple[str, Fields, F
     yield "NETWORK_FILTER", _in_listener(number), _merge(_MANAGER, _ours(manager))
     for chosen in manager["http_filters"]:
         if chosen["name"] not in _MESHS_FILTERS:
-            yield "HTTP_FILTER", _in_listener(number, _ROUTER), {"operation": "INSERT_BEFORE", "value": chosen}
+            value = _without_files(settings, chosen)
+            yield "HTTP_FILTER", _in_listener(number, _ROUTER), {"operation": "INSERT_BEFORE", "value": value}
     router = next(one for one in manager["http_filters"] if one["name"] == _ROUTER)
     yield "HTTP_FILTER", _in_listener(number, _ROUTER), _merge(_ROUTER, router["typed_config"])
+
+
+def _without_files(settings: Settings, chosen: Fields) -> Fields:
+    """Issuers' keys are no secret, and an Envoy that starts before us takes no filter whose file is not there yet."""
+    if chosen["name"] == identity.TOKENS_FILTER:
+        return identity.tokens(settings).to_dict(casing=Casing.SNAKE)
+    return chosen
 
 
 def _manager(envoy: Fields) -> Fields:

@@ -10,7 +10,7 @@ from examples.provider import ThreadedProvider
 from sidecar import bootstrap
 from sidecar.bootstrap import istio
 from sidecar.core.errors import BadSetting
-from sidecar.settings import Credentials, Settings
+from sidecar.settings import Credentials, Identity, Settings
 from sidecar.settings import Provider as ProviderSettings
 from tests.deploy.istio import Around, configuration
 from tests.deploy.meshes import Mesh, mesh
@@ -20,6 +20,7 @@ from tests.e2e.connections import ask
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, PROMPT, pieces, streamed, whole
 from tests.e2e.scripts import Script
 
+TRUSTING = {"trust_header": True}  # as a gateway wants it said
 BACKGROUND = ASKED[:-1] + b',"background":true}'
 
 
@@ -28,7 +29,9 @@ def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, named: dict[str, object]
 ) -> Iterator[Mesh]:
     folder = tmp_path_factory.mktemp(request.param)
-    with mesh(folder, request.param, {"providers": [named]}, authorities=str(named["ca_file"])) as started:
+    with mesh(
+        folder, request.param, {"identity": TRUSTING, "providers": [named]}, authorities=str(named["ca_file"])
+    ) as started:
         yield started
 
 
@@ -103,7 +106,9 @@ def test_without_a_sidecar_nothing_passes(
     tmp_path: Path, named: dict[str, object], beyond: ThreadedProvider, case: str, place: istio.Place
 ) -> None:
     authorities = str(named["ca_file"])
-    with mesh(tmp_path, place, {"providers": [named]}, authorities=authorities, serves=False) as alone:
+    with mesh(
+        tmp_path, place, {"identity": TRUSTING, "providers": [named]}, authorities=authorities, serves=False
+    ) as alone:
         answer = ask(alone.port, case, ASKED, alone.host)
     assert (answer.status, answer.json()["message"]) == (500, "the sidecar gave no verdict on this request")
     assert beyond.seen[case] == []
@@ -166,8 +171,23 @@ def test_what_no_mesh_can_name_is_refused(urls: list[str], said: str) -> None:
 def test_a_key_that_envoy_would_have_to_read_from_a_file_is_refused() -> None:
     """Not every pod's Envoy has that file."""
     chosen = settings("https://api.example/v1").model_copy(update={"credentials": Credentials(inject_by="envoy")})
-    with pytest.raises(BadSetting, match=r"^credentials\.inject_by = 'envoy'"):
+    with pytest.raises(BadSetting, match=r'^credentials\.inject_by = "envoy"'):
         istio.render(chosen, "gateway")
+
+
+@pytest.mark.parametrize(
+    ("place", "identity", "said"),
+    [
+        ("sidecar", Identity(source="mtls"), r'^identity\.source = "mtls": allowed: header or jwt for --at sidecar'),
+        ("sidecar", Identity(source="api_key"), r'^identity\.source = "api_key": allowed: header or jwt'),
+        ("gateway", Identity(), r"^identity\.trust_header = false: allowed: true for --at gateway, or"),
+    ],
+)
+def test_who_asks_is_refused_where_no_envoy_can_know_it(place: istio.Place, identity: Identity, said: str) -> None:
+    """Rather than recorded wrongly, or never served."""
+    chosen = settings("https://api.example/v1").model_copy(update={"identity": identity})
+    with pytest.raises(BadSetting, match=said):
+        istio.render(chosen, place)
 
 
 def test_two_providers_of_one_host_are_one_service() -> None:
@@ -197,4 +217,4 @@ def test_repeats_are_those_of_our_own_routes() -> None:
 
 def settings(*urls: str, **more: object) -> Settings:
     providers = tuple(ProviderSettings(name=f"p{index}", base_url=url, **more) for index, url in enumerate(urls))
-    return Settings(providers=providers)
+    return Settings(identity=Identity(trust_header=True), providers=providers)

@@ -1,41 +1,33 @@
 """Every situation through Istio's listener with our patches: what passes and what is recorded is as it is elsewhere."""
 
-import ssl
 from collections.abc import Iterator
 
 import pytest
 
 from examples.provider import ThreadedProvider
-from tests.deploy.certificates import FILES, issued, showing
-from tests.deploy.meshes import Mesh, mesh
-from tests.e2e.connections import ACTOR, Response, ask
-from tests.e2e.identities import ask_securely
+from tests.deploy import meshes
+from tests.deploy.meshes import AGENT, Mesh
+from tests.e2e.connections import ACTOR, Response
 from tests.e2e.replaying import CODINGS, NAMES, PLAYS, Stage
 from tests.e2e.scripts import Script
 from tests.transcripts import Transcript
-
-AGENT = "spiffe://cluster.local/ns/agents/sa/agent"
 
 
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory, named: dict[str, object]) -> Iterator[Mesh]:
     """The Envoy of a program's own pod."""
-    folder = tmp_path_factory.mktemp("sidecar")
-    with mesh(folder, "sidecar", {"providers": [named]}, authorities=str(named["ca_file"])) as started:
+    folder, authorities = tmp_path_factory.mktemp("sidecar"), str(named["ca_file"])
+    with meshes.mesh(folder, "sidecar", {"providers": [named]}, authorities=authorities) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    tmp_path_factory: pytest.TempPathFactory, named: dict[str, object]
-) -> Iterator[tuple[Mesh, ssl.SSLContext]]:
-    """An egress gateway's, and what a program's pod shows it."""
-    folder = tmp_path_factory.mktemp("gateway")
-    agent = showing(folder, issued(folder), AGENT)
-    tls = {name: str(folder / file) for name, file in FILES.items()}
-    settings = {"identity": {"source": "mtls"}, "tls": tls, "providers": [named]}
-    with mesh(folder, "gateway", settings, authorities=str(named["ca_file"])) as started:
-        yield started, agent
+def gateway(tmp_path_factory: pytest.TempPathFactory, named: dict[str, object]) -> Iterator[Mesh]:
+    """An egress gateway's."""
+    folder, authorities = tmp_path_factory.mktemp("gateway"), str(named["ca_file"])
+    settings = {"identity": {"source": "mtls"}, "providers": [named]}
+    with meshes.gateway(folder, settings, authorities=authorities) as started:
+        yield started
 
 
 @pytest.mark.parametrize("coding", CODINGS)
@@ -50,7 +42,7 @@ def test_a_situation_passes_through_the_program_s_own_envoy(  # noqa: PLR0913, P
     beyond: ThreadedProvider,
 ) -> None:
     def asked(body: bytes, path: str, *more: tuple[str, str]) -> Response:
-        return ask(sidecar.port, case, body, sidecar.host, *more, path=path)
+        return sidecar.ask(case, body, *more, path=path)
 
     Stage(sidecar, beyond, script).replay(case, transcript, streaming=streaming, actor=ACTOR, ask=asked, coding=coding)
 
@@ -62,14 +54,13 @@ def test_a_situation_passes_through_the_egress_gateway(  # noqa: PLR0913, PLR091
     streaming: bool,  # noqa: FBT001 - what a transcript is played by
     coding: str,
     case: str,
-    gateway: tuple[Mesh, ssl.SSLContext],
+    gateway: Mesh,
     script: Script,
     beyond: ThreadedProvider,
 ) -> None:
     """Every request says `x-forwarded-user: ada` as well; what counts is the certificate."""
-    running, agent = gateway
 
     def asked(body: bytes, path: str, *more: tuple[str, str]) -> Response:
-        return ask_securely(running.port, agent, case, body, running.host, *more, path=path)
+        return gateway.ask(case, body, *more, path=path)
 
-    Stage(running, beyond, script).replay(case, transcript, streaming=streaming, actor=AGENT, ask=asked, coding=coding)
+    Stage(gateway, beyond, script).replay(case, transcript, streaming=streaming, actor=AGENT, ask=asked, coding=coding)

@@ -4,6 +4,7 @@ import base64
 import datetime as dt
 import ipaddress
 import json
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from tests.e2e.connections import RESPONSES, Connection, Response, request
+from tests.e2e.waiting import PATIENCE
 
 ISSUER, AUDIENCE = "https://issuer.example", "aibridge"
 _LIFE = 3600  # seconds
@@ -81,6 +83,14 @@ def certificate(folder: Path, authority: trustme.CA, *, uri: str = "", dns: str 
     context = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     context.load_cert_chain(file)
     return context
+
+
+class Elsewhere(Connection):
+    """One from another address of this machine."""
+
+    def __init__(self, port: int, address: str) -> None:  # not its parent's: that connects from the usual one
+        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(address, 0))
+        self._file = self._socket.makefile("rb")
 
 
 class Secured(Connection):

@@ -1,17 +1,15 @@
 """A header is believed from those addresses alone whose owners are trusted to have looked; from others nothing is."""
 
-import socket
 from collections.abc import Iterator
 
 import pytest
-from typing_extensions import override
 
 from examples.provider import ThreadedProvider
 from tests.e2e.bridges import Bridge, bridge
-from tests.e2e.connections import ACTOR, Connection, ask, request
+from tests.e2e.connections import ACTOR, ask, request
 from tests.e2e.exchanges import ASKED, whole
+from tests.e2e.identities import Elsewhere
 from tests.e2e.scripts import Script
-from tests.e2e.waiting import PATIENCE
 
 TRUSTED, OTHER = "127.0.0.1", "127.0.0.9"
 
@@ -21,15 +19,6 @@ def running(tmp_path_factory: pytest.TempPathFactory, provider: ThreadedProvider
     identity = {"trusted_cidrs": [f"{TRUSTED}/32", "fd00::/8"], "default_actor": "somebody"}
     with bridge(tmp_path_factory.mktemp("header"), provider.url, identity=identity) as started:
         yield started
-
-
-class Elsewhere(Connection):
-    """One from another address of this machine."""
-
-    @override
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(OTHER, 0))
-        self._file = self._socket.makefile("rb")
 
 
 def test_a_trusted_address_is_believed(case: str, running: Bridge, script: Script) -> None:
@@ -52,7 +41,7 @@ def test_another_is_not_whatever_it_says(
 ) -> None:
     """Its peer's address counts, not what a header says of that; nor does the default stand in for it."""
     raw = request(case, ASKED, *said)
-    with Elsewhere(running.port) as connection:
+    with Elsewhere(running.port, OTHER) as connection:
         connection.send(raw if actor else raw.replace(b"x-forwarded-user: ada\r\n", b""))
         response = connection.response()
     message = "x-forwarded-user is not believed from this address"

@@ -1,9 +1,7 @@
 """Who asks is who the token says, whatever a header says; Envoy refuses all others."""
 
-import hashlib
-import hmac
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +12,12 @@ from tests.conftest import StartBridge
 from tests.e2e.bridges import CENTRAL_KEY, Bridge, bridge
 from tests.e2e.connections import Response, ask
 from tests.e2e.exchanges import ASKED, whole
-from tests.e2e.identities import AUDIENCE, ISSUER, Signer, encoded, unsigned
+from tests.e2e.forgeries import REFUSED, TOKENS, bearer
+from tests.e2e.identities import AUDIENCE, ISSUER, Signer, encoded
 from tests.e2e.replaying import NAMES, PLAYS, Stage
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
 from tests.transcripts import Transcript
-
-REFUSED = {"code": "401", "message": "no valid credential for this bridge"}
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +40,6 @@ def running(
     with bridge(tmp_path_factory.mktemp("jwt"), provider.url, identity=identity, issuers=[issuer]) as started:
         yield started
         assert started.stop() == 0
-
-
-def bearer(token: str) -> tuple[str, str]:
-    return "authorization", f"Bearer {token}"
 
 
 @pytest.mark.parametrize(("transcript", "streaming"), PLAYS, ids=NAMES)
@@ -84,43 +77,12 @@ def test_the_token_goes_no_further_and_is_nobodys_key(
     assert json.loads(row["actor_metadata"]) == {"email": "g@navy.example", "groups": '["a","b"]', "level": "7"}
 
 
-def forged() -> dict[str, Callable[[Signer], tuple[tuple[str, str], ...]]]:
-    """What no client may get through with, each by what is wrong with it."""
-    return {
-        "no token": lambda _: (),
-        "only a header": lambda _: (("x-forwarded-user", "root"), ("x-ai-bridge-actor-client", "root")),
-        "no JWT": lambda _: (bearer("sk-something"),),
-        "another scheme": lambda signer: (("authorization", f"Basic {signer.token()}"),),
-        "another's signature": lambda _: (bearer(Signer().token()),),
-        "no algorithm": lambda _: (bearer(f"{unsigned('none')}."),),
-        "the public key as a secret": lambda signer: (bearer(_by_secret(signer)),),
-        "other claims than were signed": lambda signer: (bearer(_swapped(signer)),),
-        "another audience": lambda signer: (bearer(signer.token(aud="others")),),
-        "no audience": lambda signer: (bearer(signer.token(aud=None)),),
-        "another issuer": lambda signer: (bearer(signer.token(iss="https://other.example")),),
-        "expired": lambda signer: (bearer(signer.token(exp=1_600_000_000)),),
-        "no end": lambda signer: (bearer(signer.token(exp=None)),),
-        "not yet": lambda signer: (bearer(signer.token(nbf=4_000_000_000, exp=4_100_000_000)),),
-        "in another header": lambda signer: (("x-jwt", signer.token()),),
-    }
-
-
-def _by_secret(signer: Signer) -> str:
-    text = unsigned("HS256")
-    secret = json.dumps(signer.jwks()).encode()
-    return f"{text}.{encoded(hmac.digest(secret, text.encode(), hashlib.sha256))}"
-
-
-def _swapped(signer: Signer) -> str:
-    return f"{unsigned('RS256', sub='root')}.{signer.token().rpartition('.')[2]}"
-
-
-@pytest.mark.parametrize("wrong", forged())
+@pytest.mark.parametrize("wrong", TOKENS)
 def test_what_is_forged_is_refused_by_envoy(
     wrong: str, case: str, running: Bridge, signer: Signer, provider: ThreadedProvider
 ) -> None:
     denied = running.statistic("http.aibridge.jwt_authn.denied")
-    response = ask(running.port, case, ASKED, *forged()[wrong](signer))
+    response = ask(running.port, case, ASKED, *TOKENS[wrong](signer))
     assert (response.status, response.first("content-type"), response.json()) == (401, "application/json", REFUSED)
     assert running.statistic("http.aibridge.jwt_authn.denied") > denied
     assert provider.seen[case] == []

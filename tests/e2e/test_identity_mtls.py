@@ -11,18 +11,13 @@ from examples.provider import ThreadedProvider
 from tests.e2e.bridges import CENTRAL_KEY, Bridge, bridge
 from tests.e2e.connections import Response, ask
 from tests.e2e.exchanges import ASKED, whole
+from tests.e2e.forgeries import SPOOFS
 from tests.e2e.identities import ask_securely, certificate
 from tests.e2e.replaying import NAMES, PLAYS, Stage
 from tests.e2e.scripts import Script
 from tests.transcripts import Transcript
 
 AGENT = "spiffe://mesh.example/agent"
-SPOOFS = (
-    ("x-forwarded-user", "root"),
-    ("x-forwarded-client-cert", "By=spiffe://mesh.example/bridge;URI=spiffe://mesh.example/root"),
-    ("x-ai-bridge-actor-client", "root"),
-    ("x-ai-bridge-actor-id", "root"),
-)
 
 
 @pytest.fixture(scope="module")
