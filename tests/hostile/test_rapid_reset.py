@@ -2,19 +2,18 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from h2.config import H2Configuration
 from h2.connection import H2Connection
 from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame, PingFrame, PriorityFrame, SettingsFrame
 
 from examples.provider import ThreadedProvider
 from tests.e2e.bridges import Bridge
-from tests.e2e.connections import RESPONSES, ask, headers
+from tests.e2e.connections import ask
 from tests.e2e.exchanges import ASKED, whole
 from tests.e2e.scripts import Script
-from tests.e2e.waiting import PATIENCE, eventually
+from tests.e2e.waiting import eventually
+from tests.hostile.http2 import pairs, spoken
 
 RESETS = 2_000  # streams; Envoy looks after 500
 AT_ONCE = 50  # streams opened and reset in one write
@@ -22,23 +21,10 @@ FLOOD = 200_000  # frames
 OPEN = "SELECT * FROM interceptions WHERE client_session_id = ? AND ended_at IS NULL"
 
 
-@contextmanager
-def spoken(port: int) -> Iterator[tuple[socket.socket, H2Connection]]:
-    """A connection on which both sides have said their settings."""
-    connection = H2Connection(H2Configuration(header_encoding="utf-8"))
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as plain:
-        connection.initiate_connection()
-        plain.sendall(connection.data_to_send())
-        connection.receive_data(plain.recv(65_536))
-        yield plain, connection
-
-
 def asked(connection: H2Connection, case: str, body: bytes) -> int:
     """The stream on which that request is."""
     stream = connection.get_next_available_stream_id()
-    pairs = [(":method", "POST"), (":path", RESPONSES), (":scheme", "http"), (":authority", "bridge.example")]
-    own = [pair for pair in headers(case) if pair[0] != "host"]
-    connection.send_headers(stream, [*pairs, *own], end_stream=False)
+    connection.send_headers(stream, pairs(case), end_stream=False)
     if body:
         connection.send_data(stream, body, end_stream=True)
     return stream
