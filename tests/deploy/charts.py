@@ -30,8 +30,17 @@ def only(found: tuple[Fields, ...], kind: str) -> Fields:
 
 def pod(found: tuple[Fields, ...]) -> Fields:
     """The specification of the pods."""
+    return dict(_template(found)["spec"])
+
+
+def annotations(found: tuple[Fields, ...]) -> dict[str, str]:
+    """The pods'."""
+    return dict(_template(found)["metadata"]["annotations"])
+
+
+def _template(found: tuple[Fields, ...]) -> Fields:
     (template,) = (each["spec"]["template"] for each in found if each["kind"] in {"StatefulSet", "Deployment"})
-    return dict(template["spec"])
+    return dict(template)
 
 
 def ours(found: tuple[Fields, ...]) -> dict[str, Fields]:

@@ -69,7 +69,7 @@ class Mesh:
     def drain(self) -> None:
         """Tell Envoy what pilot-agent tells it first when a pod ends (Istio's pkg/envoy/proxy.go)."""
         connection = HTTPConnection("127.0.0.1", self._admin, timeout=PATIENCE)
-        connection.request("POST", "/drain_listeners?graceful&skip_exit")
+        connection.request("POST", "/drain_listeners?graceful")
         assert connection.getresponse().status == 200
         connection.close()
 
@@ -146,6 +146,10 @@ def _envoy(folder: Path) -> subprocess.Popen[bytes]:
         "--config-path",
         folder / "envoy.yaml",
         "--disable-hot-restart",
+        "--drain-time-s",
+        "1",  # Istio's are 45: until then a drain lets new connections in
+        "--drain-strategy",
+        "immediate",
         "--log-level",
         "warning",
     ]

@@ -1,5 +1,6 @@
 """An egress gateway's pod ends: istio-proxy with its last connection, as the chart tells it, and then the sidecar."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests.deploy.meshes import Mesh, mesh
 from tests.e2e.connections import Connection, asking
 from tests.e2e.exchanges import ASKED_STREAM, FIRST, pieces, streamed
 from tests.e2e.scripts import Script
-from tests.e2e.waiting import eventually
+from tests.e2e.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def test_a_stream_outlives_the_order_to_end_and_is_recorded_to_its_end(
     with asking(running.port, case, ASKED_STREAM, running.host) as connection:
         first = begun(connection)
         running.drain()
+        eventually(lambda: refuses(running.port), "no new connections")
         assert running.connections() == 1
         beyond.release(case)
         assert first + connection.rest()[0] == b"".join(pieces(case))
@@ -48,6 +50,15 @@ def test_what_is_cut_when_the_pod_s_time_is_over_is_recorded_as_cut(running: Mes
         sidecar.terminate()
         assert running.stop()[1] == 0
     assert running.session(case).ended == ("failed", "disconnected", 200)
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def begun(connection: Connection) -> bytes:

@@ -18,6 +18,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- and (eq .Values.mode "sidecar") (eq .Values.workload.front "mesh") | ternary "true" "" }}
 {{- end }}
 
+{{- /* An egress gateway's pod has no program but istio-proxy. */ -}}
+{{- define "aibridge.gateway" -}}
+{{- range .Values.workload.containers }}{{ if and (include "aibridge.mesh" $) (eq .name "istio-proxy") }}true{{ end }}{{ end }}
+{{- end }}
+
+{{- /* istio-proxy opens the workers' sockets, and ends with its last connection instead of 5 s after it was told to;
+probes and Prometheus go by it. */ -}}
+{{- define "aibridge.mesh.annotations" -}}
+{{- if include "aibridge.mesh" . }}
+sidecar.istio.io/userVolumeMount: '[{"name":"aibridge-run","mountPath":"/run/aibridge"}]'
+traffic.sidecar.istio.io/excludeInboundPorts: {{ .Values.relay.port | toString | quote }}
+proxy.istio.io/config: '{"proxyMetadata":{"EXIT_ON_ZERO_ACTIVE_CONNECTIONS":"true"}}'
+{{- end }}
+{{- end }}
+
 {{- /* istio-proxy's user where it must open our sockets, which are their owner's alone. */ -}}
 {{- define "aibridge.user" -}}
 {{- include "aibridge.mesh" . | eq "true" | ternary 1337 65532 }}
