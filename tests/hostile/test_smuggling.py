@@ -77,11 +77,48 @@ def test_a_chunk_without_a_size_is_hung_up_on(
     assert not {case, f"{case}-hidden"} & set(provider.seen)
 
 
-def test_what_stands_behind_a_chunks_size_is_not_passed_on(
-    shared: Bridge, provider: ThreadedProvider, script: Script, case: str
+SIZE = b"%x" % len(ASKED)
+END = b"\r\n0\r\n\r\n"
+# A body in chunks whose lines another reader could end elsewhere.
+UNEVEN = {
+    "an extension ended by a line feed": SIZE + b";\n" + ASKED + END,
+    "a line feed in an extension": SIZE + b";a\nb\r\n" + ASKED + END,
+    "a carriage return in an extension": SIZE + b";a\rb\r\n" + ASKED + END,
+    "a size ended by a line feed": SIZE + b"\n" + ASKED + END,
+    "a space before the size": b" " + SIZE + b"\r\n" + ASKED + END,
+    "line feeds alone in the end": SIZE + b"\r\n" + ASKED + b"\r\n0\n\n",
+    "a size beyond 64 bits": b"1" + SIZE.zfill(16) + b"\r\n" + ASKED + END,
+}
+EVEN = {
+    "extensions": SIZE + b";a=b\r\n" + ASKED + b"\r\n0;c\r\n\r\n",
+    "a quote without an end": SIZE + b';a="\r\n' + ASKED + END,
+    "a NUL in an extension": SIZE + b";a\0b\r\n" + ASKED + END,
+    "a long extension": SIZE + b";" + b"a" * 20_000 + b"\r\n" + ASKED + END,
+    "zeros before the size": SIZE.zfill(30) + b"\r\n" + ASKED + END,
+    "a space behind the size": SIZE + b" \r\n" + ASKED + END,
+    "more than the size says": SIZE + b"\r\n" + ASKED + b"xx" + END,  # Envoy skips it, to the line's end
+    "a length in the end": SIZE + b"\r\n" + ASKED + b"\r\n0\r\ncontent-length: 5\r\n\r\n",
+    "chunks in the end": SIZE + b"\r\n" + ASKED + b"\r\n0\r\ntransfer-encoding: chunked\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", UNEVEN)
+def test_chunks_whose_ends_two_readers_could_see_apart_are_hung_up_on(
+    shared: Bridge, provider: ThreadedProvider, script: Script, case: str, kind: str
+) -> None:
+    data = request(case, UNEVEN[kind] + hidden(case), CHUNKED)
+    assert {told.status for told in answers(shared.port, data)} <= {400}
+    assert not {case, f"{case}-hidden"} & set(provider.seen)
+    assert shared.sessions(case) == []
+    assert served(shared.port, provider, script, f"{case}-after")
+
+
+@pytest.mark.parametrize("kind", EVEN)
+def test_what_chunks_say_beside_the_body_is_not_passed_on(
+    shared: Bridge, provider: ThreadedProvider, script: Script, case: str, kind: str
 ) -> None:
     """Chunk extensions are allowed (RFC 9112, 7.1.1), and ours to drop."""
     script[case] = whole(case)
-    body = b"%x;a=b\r\n%s\r\n0;c\r\n\r\n" % (len(ASKED), ASKED)
-    assert ask(shared.port, case, body, CHUNKED).body == whole(case).body
-    assert [seen.body for seen in provider.seen[case]] == [ASKED]
+    assert ask(shared.port, case, EVEN[kind], CHUNKED).body == whole(case).body
+    (seen,) = provider.seen[case]
+    assert (seen.body, seen.all("content-length"), seen.all("transfer-encoding")) == (ASKED, [], ["chunked"])
