@@ -1,20 +1,30 @@
 """Headers that are too large or too many, by either side, and just not: refused clearly, or passed as they came."""
 
 import pytest
+from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
+from envoy.service.ext_proc.v3.external_processor_pb2 import HttpHeaders, ProcessingRequest
+from grpc import StatusCode
 
 from examples.answers import Answer
 from examples.provider import ThreadedProvider
+from tests.contract import peer
 from tests.e2e.bridges import Bridge
 from tests.e2e.connections import Connection, Response, ask, request
 from tests.e2e.exchanges import ASKED, whole
 from tests.e2e.scripts import Script
+from tests.hostile.attacked import MIB, forget_peak, memory, peak
+from tests.hostile.http2 import exchange, pairs
+from tests.hostile.serving import Serving
 
 LARGE = 100_000
+VERY_MANY = 100_000
 TOO_LARGE = {
     "one value": (("x-large", "x" * LARGE),),
     "one name": (("x" * LARGE, "1"),),
     "many": tuple((f"x-{number}", "x" * 1000) for number in range(LARGE // 1000)),
     "very many": tuple((f"x-{number}", "1") for number in range(2000)),
+    "a hundred thousand": tuple((f"x-{number}", "1") for number in range(VERY_MANY)),
+    "a hundred thousand empty ones": (("x", ""),) * VERY_MANY,
     "one name many times": (("x-same", "x" * 100),) * 1000,
     "cookies": (("cookie", "a=" + "x" * 1000),) * 100,
     "identities": (("x-forwarded-user", "ada"),) * 1000,
@@ -39,6 +49,55 @@ def test_headers_of_a_request_that_are_too_large_or_too_many_are_refused(
     assert answer is None or answer.status == 431
     assert case not in provider.seen
     assert attack.sessions(case) == []
+
+
+def test_headers_of_http_2_that_take_a_byte_each_and_unpack_to_very_many_are_refused_unread(
+    attack: Bridge, provider: ThreadedProvider, case: str
+) -> None:
+    """An HPACK bomb: one long header in the table, 100,000 references to it, 400 MB if they were kept."""
+    bomb = (("x-same", "x" * 4000),) * VERY_MANY
+    before = memory(attack.envoy())
+    forget_peak(attack.envoy())
+    assert exchange(attack.port, (*pairs(case), *bomb), [ASKED]).status in {0, 431}
+    assert peak(attack.envoy()) < before + 32 * MIB
+    assert case not in provider.seen
+    assert attack.sessions(case) == []
+
+
+HUNDRED_THOUSAND = {
+    "names of their own": [(f"x-{number}", "1") for number in range(VERY_MANY)],
+    "one name": [("x-same", "x" * 20)] * VERY_MANY,
+    "identities": [("x-forwarded-user", f"user-{number}") for number in range(VERY_MANY)],
+    "keys": [("authorization", "Bearer x")] * VERY_MANY,
+    "cookies": [("cookie", "a=b")] * VERY_MANY,
+    "codings": [("content-encoding", "gzip")] * VERY_MANY,
+    "lengths": [("content-length", "5")] * VERY_MANY,
+    "names for us": [(f"x-ai-bridge-actor-metadata-{number}", "1") for number in range(VERY_MANY)],
+}
+
+
+@pytest.mark.parametrize("kind", HUNDRED_THOUSAND)
+@pytest.mark.parametrize("is_response", [False, True], ids=["request", "response"])
+def test_a_hundred_thousand_headers_that_somebody_elses_envoy_lets_through_are_judged(
+    serves: Serving, kind: str, *, is_response: bool
+) -> None:
+    many = HUNDRED_THOUSAND[kind]
+    said = [
+        told("request_headers", [*peer.POST, *(() if is_response else many)]),
+        peer.request_body(ASKED).SerializeToString(),
+        told("response_headers", [*peer.OK, *(many if is_response else ())]),
+        peer.response_body(b"{}", end=True).SerializeToString(),
+    ]
+    heard = serves.play(*said)
+    assert heard.code is StatusCode.OK
+    assert heard.kinds()[0] in {"request_headers", "immediate_response"}
+    assert serves.left() == (0, 0, 0)
+
+
+def told(side: str, said: list[tuple[str, str]]) -> bytes:
+    """A message of Envoy's with these headers."""
+    block = HeaderMap(headers=[HeaderValue(key=key, raw_value=value.encode()) for key, value in said])
+    return ProcessingRequest(**{side: HttpHeaders(headers=block)}).SerializeToString()
 
 
 def test_headers_of_a_request_that_just_fit_go_on_as_they_came(
