@@ -141,3 +141,10 @@ def test_a_piece_of_text_is_masked_however_json_spells_it_there(every: int) -> N
 
 def test_a_piece_of_very_many_escapes_is_masked_whole() -> None:
     assert MASKS.spelt('"\\n",' * (MOST_ESCAPED + 1)) == MASK
+
+
+def test_what_no_parser_unescapes_is_masked_too() -> None:
+    masked = MASKS.spelt(rf'say "\q {SECRET}"')
+    assert MASK in masked
+    assert SECRET not in masked
+    assert MASKS.spelt(r'say "\q"') == r'say "\q"'
