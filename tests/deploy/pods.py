@@ -37,6 +37,7 @@ class Pod:
         (self.port, admin), (self.relay, metrics) = free_ports(), free_ports()
         # Loopback is the pod's own there; here it is everybody's.
         self._loopback = {
+            "AIBRIDGE_ENVOY": binary.envoy(),
             "AIBRIDGE_LISTEN": f"127.0.0.1:{self.port}",
             "AIBRIDGE_ADMIN": f"127.0.0.1:{admin}",
             "AIBRIDGE_TELEMETRY__METRICS": f"127.0.0.1:{metrics}",

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from examples.ports import number, reserved
+from tests import binary
 from tests.e2e import processes, recorded
 from tests.e2e.connections import ask
 from tests.e2e.recorded import Recorded, Row
@@ -162,6 +163,8 @@ def written(folder: Path, ports: Ports, settings: Mapping[str, object]) -> Path:
         "recorder": {"url": f"sqlite:///{folder}/records.db"},
         "telemetry": {"metrics": ""},
     }
+    if binary.OTHER:  # in the file: a variable would win against a test that has an Envoy of its own
+        usual["envoy"] = binary.OTHER
     limits = {"limits": _LIMITS | dict(settings.get("limits", {}))}
     file = folder / "aibridge.toml"
     lines = (f"{key} = {_toml(value)}\n" for key, value in (usual | dict(settings) | limits).items())
@@ -170,9 +173,8 @@ def written(folder: Path, ports: Ports, settings: Mapping[str, object]) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Our own, without what would be settings; but tests may be run with another Envoy (`tests.binary`)."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
-    return kept | {name: os.environ[name] for name in ("AIBRIDGE_ENVOY",) if name in os.environ}
+    """Our own, without what would be settings."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
 
 
 def free_ports() -> Ports:

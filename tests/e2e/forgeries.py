@@ -11,6 +11,8 @@ Pairs = tuple[tuple[str, str], ...]
 
 CLIENT = "x-ai-bridge-actor-client"
 REFUSED = {"code": "401", "message": "no valid credential for this bridge"}
+# What Envoy counts refusals under: one begins with `http.aibridge`, or before 1.40 with `extension_config_discovery`.
+DENIED, UNAUTHORIZED = r".*\.jwt_authn\.denied", r".*\.api_key_auth\.unauthorized"
 SPOOFS: Pairs = (
     ("x-forwarded-user", "root"),
     ("x-forwarded-client-cert", "By=spiffe://mesh.example/bridge;URI=spiffe://mesh.example/root"),

@@ -10,7 +10,7 @@ from examples.provider import ThreadedProvider
 from tests.e2e.bridges import CENTRAL_KEY, COMMAND, ROOT, Bridge, bridge
 from tests.e2e.connections import Response, ask
 from tests.e2e.exchanges import ASKED, whole
-from tests.e2e.forgeries import CLIENT, CLIENTS, REFUSED, bearer, keys_like
+from tests.e2e.forgeries import CLIENT, CLIENTS, REFUSED, UNAUTHORIZED, bearer, keys_like
 from tests.e2e.replaying import NAMES, PLAYS, Stage
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
@@ -80,10 +80,10 @@ def test_no_header_of_a_client_says_whose_key_it_is(
 def test_what_is_no_key_is_refused_by_envoy(
     sent: tuple[tuple[str, str], ...], case: str, running: Bridge, provider: ThreadedProvider
 ) -> None:
-    counted = running.statistic("http.aibridge.api_key_auth.unauthorized")
+    counted = running.statistic(UNAUTHORIZED)
     response = ask(running.port, case, ASKED, *sent)
     assert (response.status, response.first("content-type"), response.json()) == (401, "application/json", REFUSED)
-    assert running.statistic("http.aibridge.api_key_auth.unauthorized") == counted + 1
+    assert running.statistic(UNAUTHORIZED) == counted + 1
     assert (provider.seen[case], running.sessions(case)) == ([], [])
 
 

@@ -12,7 +12,7 @@ from tests.conftest import StartBridge
 from tests.e2e.bridges import CENTRAL_KEY, Bridge, bridge
 from tests.e2e.connections import Response, ask
 from tests.e2e.exchanges import ASKED, whole
-from tests.e2e.forgeries import REFUSED, TOKENS, bearer
+from tests.e2e.forgeries import DENIED, REFUSED, TOKENS, bearer
 from tests.e2e.identities import AUDIENCE, ISSUER, Signer, encoded
 from tests.e2e.replaying import NAMES, PLAYS, Stage
 from tests.e2e.scripts import Script
@@ -81,10 +81,10 @@ def test_the_token_goes_no_further_and_is_nobodys_key(
 def test_what_is_forged_is_refused_by_envoy(
     wrong: str, case: str, running: Bridge, signer: Signer, provider: ThreadedProvider
 ) -> None:
-    denied = running.statistic("http.aibridge.jwt_authn.denied")
+    denied = running.statistic(DENIED)
     response = ask(running.port, case, ASKED, *TOKENS[wrong](signer))
     assert (response.status, response.first("content-type"), response.json()) == (401, "application/json", REFUSED)
-    assert running.statistic("http.aibridge.jwt_authn.denied") > denied
+    assert running.statistic(DENIED) > denied
     assert provider.seen[case] == []
     assert running.sessions(case) == []
 
