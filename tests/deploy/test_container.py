@@ -1,4 +1,4 @@
-"""The Containerfile and its locks. No builder runs everywhere, so it is built by hand: docs/deployment.md."""
+"""The Containerfile and its locks as they are written; `test_image.py` takes the steps."""
 
 import re
 from pathlib import Path
@@ -6,18 +6,11 @@ from pathlib import Path
 import pytest
 
 from deploy.render import ROOT
-
-LINES = re.sub(r"\\\n\s*", "", (ROOT / "deploy/Containerfile").read_text()).splitlines()
-STEPS = [tuple(line.split(None, 1)) for line in LINES if line and not line.startswith("#")]
-PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)(?: ; .*)? \\$", re.MULTILINE)
+from tests.deploy.images import STEPS, pinned
 
 
 def steps(name: str) -> list[str]:
     return [rest for step, rest in STEPS if step == name]
-
-
-def pinned(file: Path) -> dict[str, str]:
-    return {name.lower(): version for name, version in PINNED.findall(file.read_text())}
 
 
 def test_the_base_and_its_digest_have_to_be_said() -> None:
