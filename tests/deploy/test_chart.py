@@ -7,18 +7,15 @@ from typing import Any
 import helm_python as helm
 import kubernetes_validate
 import pytest
-import yaml
 
 from deploy import render
 from sidecar.settings import load
-from tests.deploy.charts import EXAMPLES, annotations, file, made, only, ours, pod, resources
+from tests.deploy.charts import EXAMPLES, file, made, only, ours, pod, resources
 
 Fields = dict[str, Any]
 # The oldest Kubernetes that Chart.yaml allows, and the newest that there are schemas for.
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
 LONGEST_STOP = 20  # seconds that `up` takes when it is told to stop
-DRAIN = 900  # seconds, by default
-MESH = ("istio-sidecar", "egress-gateway")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -181,29 +178,7 @@ def test_a_pod_has_time_to_drain_and_then_to_stop(name: str) -> None:
     assert pod(found)["terminationGracePeriodSeconds"] > drained + LONGEST_STOP
 
 
-@pytest.mark.parametrize("name", MESH)
-def test_in_a_mesh_it_is_istio_proxy_that_drains(name: str) -> None:
-    """And the sidecar, a native one, is told to end when that has: the kubelet's order, which no hook could better."""
-    found = resources(name)
-    config = yaml.safe_load(annotations(found)["proxy.istio.io/config"])
-    assert config == {"proxyMetadata": {"EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true"}}
-    assert "lifecycle" not in ours(found)["aibridge"]
-    assert pod(found)["terminationGracePeriodSeconds"] > DRAIN + LONGEST_STOP
-
-
-def test_annotations_of_one_s_own_come_before_the_chart_s() -> None:
-    own = {"proxy.istio.io/config": "terminationDrainDuration: 60s", "example.com/owner": "agents"}
-    values = render.values("istio-sidecar")
-    values["workload"]["annotations"] = own
-    assert own.items() <= annotations(made(values)).items()
-
-
-@pytest.mark.parametrize("name", ["service", "sidecar"])
-def test_elsewhere_nothing_is_said_of_a_mesh(name: str) -> None:
-    assert [key for key in annotations(resources(name)) if "istio.io" in key] == []
-
-
-@pytest.mark.parametrize("name", ["sidecar", *MESH])
+@pytest.mark.parametrize("name", ["sidecar", "istio-sidecar", "egress-gateway"])
 def test_a_sidecar_is_a_native_one_and_ready_before_the_program_starts(name: str) -> None:
     found = resources(name)
     names = [container["name"] for container in pod(found)["initContainers"]]
@@ -240,12 +215,6 @@ def test_every_mount_has_its_volume(name: str) -> None:
     assert {mount["name"] for container in ours(found).values() for mount in container["volumeMounts"]} <= there
 
 
-@pytest.mark.parametrize("name", MESH)
-def test_in_a_mesh_it_is_istio_proxy_s_user(name: str) -> None:
-    """Whose sockets are their owner's alone."""
-    assert {container["securityContext"]["runAsUser"] for container in ours(resources(name)).values()} == {1337}
-
-
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_selectors_find_the_pods_and_change_with_nothing_but_the_release(name: str) -> None:
     found = resources(name)
@@ -269,19 +238,6 @@ def test_the_network_lets_out_what_is_needed() -> None:
     assert [port["port"] for rule in rules for port in rule["ports"]] == [53, 53, 443, 5432]
 
 
-def test_a_gateway_hears_the_mesh_and_speaks_with_provider_store_and_istiod() -> None:
-    """Envoy's and istio-proxy's admin interfaces are on loopback, whatever a policy says."""
-    rules = only(resources("egress-gateway"), "NetworkPolicy")["spec"]
-    assert [[port["port"] for port in rule["ports"]] for rule in rules["ingress"]] == [[10000], [9465, 15020]]
-    assert [port["port"] for rule in rules["egress"] for port in rule["ports"]] == [53, 53, 443, 9470, 15012]
-    assert all(rule["from"] for rule in rules["ingress"])
-
-
-@pytest.mark.parametrize("name", ["sidecar", "istio-sidecar"])
-def test_a_program_s_pod_has_no_policy_that_would_hold_for_the_program_too(name: str) -> None:
-    assert [each["kind"] for each in resources(name)].count("NetworkPolicy") == 0
-
-
 def test_a_new_configuration_is_a_new_pod() -> None:
     one, other = (
         only(made(render.values("service") | {"settings": {"workers": workers}}), "StatefulSet") for workers in (1, 2)
@@ -293,37 +249,3 @@ def test_a_new_configuration_is_a_new_pod() -> None:
 def test_generated_files_are_current(path: Path, text: str) -> None:
     """Else: make deploy-yaml."""
     assert path.read_text() == text
-
-
-def test_the_mesh_s_pods_and_its_resources_agree() -> None:
-    """What they have to: see envoy/istio/settings.toml."""
-    mesh = load(render.ROOT / "envoy/istio/settings.toml")
-    for name in MESH:
-        read = tomllib.loads(file(resources(name), "aibridge.toml"))
-        assert read["runtime_dir"] == str(mesh.runtime_dir)
-        assert read["providers"][0]["name"] == mesh.providers[0].name
-        assert read["providers"][0]["base_url"] == mesh.providers[0].base_url
-        assert {"workers", "verdict", "limits"}.isdisjoint(read)
-
-
-def test_the_gateway_asks_for_what_its_pods_name_people_by() -> None:
-    """The certificate: without it nobody would have a name."""
-    assert tomllib.loads(file(resources("egress-gateway"), "aibridge.toml"))["identity"] == {"source": "mtls"}
-    (envoy, *_) = yaml.safe_load_all((render.ROOT / "envoy/istio/gateway.yaml").read_text())
-    (ext_proc,) = (
-        patch["patch"]["value"]["typed_config"]
-        for patch in envoy["spec"]["configPatches"]
-        if patch["patch"]["value"].get("name") == "envoy.filters.http.ext_proc"
-    )
-    assert "connection.uri_san_peer_certificate" in ext_proc["request_attributes"]
-
-
-def test_the_gateway_s_resources_find_the_chart_s_pods_and_service() -> None:
-    envoy, gateway, *_ = yaml.safe_load_all((render.ROOT / "envoy/istio/gateway.yaml").read_text())
-    found = resources("egress-gateway")
-    labels = only(found, "Deployment")["spec"]["template"]["metadata"]["labels"]
-    for selected in (envoy["spec"]["workloadSelector"]["labels"], gateway["spec"]["selector"]):
-        assert selected.items() <= labels.items()
-    (port,) = only(found, "Service")["spec"]["ports"]
-    assert only(found, "Service")["metadata"]["name"] == gateway["metadata"]["name"]
-    assert port["port"] == gateway["spec"]["servers"][0]["port"]["number"]
