@@ -26,7 +26,7 @@ from sidecar.core.policy import Policy
 from sidecar.core.privacy import Gate
 from sidecar.core.records import ErrorType, Record
 from sidecar.core.refusals import INTERNAL, OVERLOADED
-from sidecar.core.replies import Step, Wait
+from sidecar.core.replies import Refuse, Step, Wait
 from sidecar.core.requests import TooLarge
 from sidecar.pulse import STALL, Pulse
 from sidecar.telemetry.dumping import Dump, Dumps, NoDumps
@@ -301,8 +301,11 @@ class Stream:
 
     def _received(self, interception: Interception, event: wire.Event) -> Step:
         step = interception.receive(event)
-        if interception.phase is Phase.REQUEST and isinstance(event, Headers) and not self._has_room(length(event)):
-            return interception.refuse(OVERLOADED)
+        if isinstance(event, Headers):
+            if interception.phase is Phase.REQUEST and not self._has_room(length(event)):
+                return interception.refuse(OVERLOADED)
+            if any(isinstance(reply, Refuse) and reply.is_for_its_actor for reply in step.replies):
+                self._shared.metrics.add(Metric.UNIDENTIFIED_TOTAL)
         return step
 
     async def _recorded(self, interception: Interception, step: Step) -> None:

@@ -8,7 +8,7 @@ from sidecar.core.credentials import Credential
 from sidecar.core.events import Headers
 from sidecar.core.identity import Unidentified
 from sidecar.core.policy import Policy
-from sidecar.core.refusals import NOT_FOUND, TOO_LARGE, refusal
+from sidecar.core.refusals import NOT_FOUND, TOO_LARGE, refusal, unidentified
 from sidecar.core.replies import Refuse
 from sidecar.core.routes import NoRoute, Route, Treatment
 
@@ -35,7 +35,7 @@ def admit(headers: Headers, policy: Policy) -> Admitted | Refuse:
         return TOO_LARGE
     actor = identity.actor(headers, policy)
     if isinstance(actor, Unidentified):
-        return refusal(400, actor.message)
+        return unidentified(actor.message)
     credential = credentials.choose(headers, route.provider, identity_header=policy.identity_header)
     if credential is None:
         return refusal(500, f"no key for provider {route.provider.name}: set providers.api_key or api_key_file")

@@ -1,5 +1,7 @@
 """The answers we give ourselves. JSON with `code` and `message`, both strings; nothing reaches the provider."""
 
+from dataclasses import replace
+
 import msgspec
 
 from sidecar.core.replies import Refuse
@@ -12,6 +14,11 @@ _JSON = ("content-type", "application/json")
 def refusal(status: int, message: str, *headers: tuple[str, str]) -> Refuse:
     """Return a refusal that a retry cannot change."""
     return _refuse(status, message, _NO_RETRY, *headers)
+
+
+def unidentified(message: str) -> Refuse:
+    """Return the refusal of a request for which nobody is accountable."""
+    return replace(refusal(400, message), is_for_its_actor=True)
 
 
 def passing(status: int, message: str, *headers: tuple[str, str]) -> Refuse:

@@ -53,6 +53,7 @@ class Refuse:
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    is_for_its_actor: bool = False  # nobody is believed to have asked
     notes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
 

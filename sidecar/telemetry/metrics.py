@@ -139,6 +139,8 @@ class Metric(Enum):
     USAGE_CACHE_WRITE_TOKENS_TOTAL = _usage("Input tokens written to a cache.", "cache_write.input_tokens")
     USAGE_REASONING_TOKENS_TOTAL = _usage("Output tokens spent on reasoning.", "reasoning.output_tokens")
 
+    UNIDENTIFIED_TOTAL = "counter", "Requests refused because nobody was named, or believed, to be asking."
+
     WORKERS = "gauge", "Workers that serve."
     WORKER_STARTS_TOTAL = "counter", "Starts of workers, the first ones and those of their successors."
     PHASE_SECONDS = (

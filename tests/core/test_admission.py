@@ -8,7 +8,7 @@ from sidecar.core.credentials import Credential
 from sidecar.core.events import Headers, Side
 from sidecar.core.policy import Bounds, Policy, Provider
 from sidecar.core.records import CredentialKind
-from sidecar.core.refusals import NOT_FOUND, TOO_LARGE, refusal
+from sidecar.core.refusals import NOT_FOUND, TOO_LARGE, refusal, unidentified
 from sidecar.core.replies import Refuse
 from sidecar.core.routes import Route, Treatment
 
@@ -47,8 +47,8 @@ def test_a_request_with_a_route_an_actor_and_a_key_may_go_on() -> None:
             refusal(405, "method not allowed", ("allow", "DELETE, GET")),
         ),
         ((*POST, ACTOR, ("content-length", "101")), TOO_LARGE),
-        (POST, refusal(400, "no actor found")),
-        ((*POST, ACTOR, ACTOR), refusal(400, "more than one actor found: x-forwarded-user must be sent once")),
+        (POST, unidentified("no actor found")),
+        ((*POST, ACTOR, ACTOR), unidentified("more than one actor found: x-forwarded-user must be sent once")),
     ],
 )
 def test_what_the_headers_give_away_is_refused(pairs: tuple[tuple[str, str], ...], expected: Refuse) -> None:
@@ -66,7 +66,7 @@ def test_the_reasons_have_an_order() -> None:
     """A route comes before a size, a size before an actor, an actor before a key."""
     policy = replace(POLICY, providers={"openai": replace(OPENAI, api_key=None)})
     assert admit(block(*POST, ("content-length", "101")), policy) == TOO_LARGE
-    assert admit(block(*POST), policy) == refusal(400, "no actor found")
+    assert admit(block(*POST), policy) == unidentified("no actor found")
     assert admit(block((":method", "POST"), (":path", "/x"), ("content-length", "101")), policy) == NOT_FOUND
 
 
