@@ -17,10 +17,10 @@ _WRONG_SETTING = 2
 _FAILED = 1
 _Form = Literal["jsonl", "parquet"]
 
-
+_PATH = click.Path(path_type=Path, dir_okay=False)
 _option = click.option(
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=_PATH,
     help="TOML file [default: ./aibridge.toml if there, else built-in defaults]; AIBRIDGE_* variables beat it.",
 )
 
@@ -186,9 +186,22 @@ def console(settings: Settings) -> None:
 @click.option("--model", required=True, help="The model to ask.")
 @click.option("--provider", default=None, help="The provider's name  [default: the first one]")
 @click.option("--actor", default=None, help="Who asks  [default: identity.default_actor, else the login name]")
-def probe(settings: Settings, *, model: str, provider: str | None, actor: str | None) -> None:
+@click.option(
+    "--credential", type=_PATH, help="A file with a token or a client's key, where identity.source wants one."
+)
+@click.option("--certificate", type=_PATH, help="A client's certificate with its key (PEM), where [tls] wants one.")
+def probe(  # noqa: PLR0913 - the options
+    settings: Settings,
+    *,
+    model: str,
+    provider: str | None,
+    actor: str | None,
+    credential: Path | None,
+    certificate: Path | None,
+) -> None:
     """Ask a running bridge, with the official client, and see whether the records are there."""
     from sidecar.probe import probe as run  # noqa: PLC0415 - slow to import
 
-    if not run(settings, model=model, provider=provider, actor=actor):
+    proofs = {"credential": credential, "certificate": certificate}
+    if not run(settings, model=model, provider=provider, actor=actor, **proofs):
         sys.exit(_FAILED)

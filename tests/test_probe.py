@@ -203,14 +203,6 @@ def test_bridge_that_is_not_there_is_one_line(listen: str, url: str) -> None:
         probe(nobody, model="gpt-5", provider=None, actor="ada")
 
 
-@pytest.mark.parametrize("identity", [{"source": "api_key", "keys_file": __file__}, {"source": "mtls"}])
-def test_a_bridge_that_wants_a_proof_is_told_to_be_none_for_it(identity: dict[str, str], settings: Settings) -> None:
-    """Better than a refusal at each ask."""
-    strict = settings.model_copy(update={"identity": Identity(**identity)})
-    with pytest.raises(BadSetting, match=r"probe says who asks in a header, over plain TCP; allowed: header$"):
-        probe(strict, model="m", provider=None, actor=None)
-
-
 def test_unknown_provider_and_unfit_actor_are_wrong_settings(settings: Settings) -> None:
     with pytest.raises(BadSetting, match=r"^--provider = 'nope': no such provider; allowed: right, refusing, toolless"):
         probe(settings, model="gpt-5", provider="nope", actor="ada")

@@ -5,6 +5,7 @@ import pwd
 import socket
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 from openai import DefaultHttpxClient, Omit, OpenAI
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.console import Console
 from sidecar.core.errors import BadSetting, SidecarError
 from sidecar.probe.asks import ASKS, Ask, Headers
 from sidecar.probe.facts import differences, expected, recorded
+from sidecar.probe.proofs import Proof, proof
 from sidecar.probe.table import Outcome, table
 from sidecar.recorder.connection import check
 from sidecar.settings import Provider, Settings, host_and_port
@@ -33,27 +35,36 @@ class _Target:
     settings: Settings
     client: OpenAI
     model: str
-    actor: str
+    proof: Proof
 
 
-def probe(settings: Settings, *, model: str, provider: str | None, actor: str | None) -> bool:
+def probe(  # noqa: PLR0913 - the command's options
+    settings: Settings,
+    *,
+    model: str,
+    provider: str | None,
+    actor: str | None,
+    credential: Path | None = None,
+    certificate: Path | None = None,
+) -> bool:
     """Whether everything came back, and is recorded, as it should; prints a table. `provider` None: the first.
 
-    `actor` None: the default actor, else the login name. No key is sent, so that the bridge's own is tried, and none
-    is shown. Raises BadSetting, NoBridge and JournalUnavailable.
+    Who asks is `actor` (None: the default actor, else the login name), or whom the files `credential` and `certificate`
+    prove, where the settings want a proof. No key is sent, so that the bridge's own is tried, and none is shown. Raises
+    BadSetting, NoBridge and JournalUnavailable.
     """
-    _header(settings)
-    chosen, name = _provider(settings, provider), _actor(settings, actor)
-    address = _reached(settings)
+    proved = _proved(settings, actor, credential, certificate)
+    chosen, address = _provider(settings, provider), _reached(settings)
     check(settings.database)
     # Without the environment's proxies: the bridge is on this machine.
     with (
-        DefaultHttpxClient(trust_env=False, timeout=_PATIENCE) as http,
+        DefaultHttpxClient(trust_env=False, timeout=_PATIENCE, verify=proved.context or True) as http,
         OpenAI(base_url=f"{address}/{chosen.name}/v1", api_key="none", max_retries=0, http_client=http) as client,
     ):
-        target = _Target(settings=settings, client=client, model=model, actor=name)
+        target = _Target(settings=settings, client=client, model=model, proof=proved)
         outcomes = [_outcome(ask, target) for ask in ASKS]
-    Console().print(table(f"{chosen.name} at {address}, {model} asked by {name}", outcomes))
+    by = proved.actor or "whom the certificate names"
+    Console().print(table(f"{chosen.name} at {address}, {model} asked by {by}", outcomes))
     return all(outcome.good for outcome in outcomes)
 
 
@@ -61,7 +72,7 @@ def _outcome(ask: Ask, target: _Target) -> Outcome:
     request_id = str(uuid.uuid4())
     seen = ask.seen(target.client.responses, target.model, _headers(target, request_id))
     record = recorded(target.settings.database, request_id)
-    faults = differences(expected(ask, seen, target.actor, target.model, target.settings.gate()), record)
+    faults = differences(expected(ask, seen, target.proof.actor, target.model, target.settings.gate()), record)
     return Outcome(name=ask.name, seen=seen, right=ask.is_right(seen), record=record, faults=faults)
 
 
@@ -73,19 +84,13 @@ def _provider(settings: Settings, name: str | None) -> Provider:
     return settings.providers[0 if name is None else names.index(name)]
 
 
-def _header(settings: Settings) -> None:
-    identity = settings.identity
-    if identity.source != "header" or settings.tls.cert_file:
-        msg = f"identity.source = {identity.source!r}: probe says who asks in a header, over plain TCP; allowed: header"
+def _proved(settings: Settings, actor: str | None, credential: Path | None, certificate: Path | None) -> Proof:
+    if settings.identity.source == "header":
+        actor = actor or settings.identity.default_actor or _login_name()
+    if actor is not None and (not actor.isascii() or not actor.isprintable() or actor != actor.strip()):
+        msg = f"--actor = {actor!r}: allowed: printable ASCII without blanks around it"
         raise BadSetting(msg)
-
-
-def _actor(settings: Settings, name: str | None) -> str:
-    name = name or settings.identity.default_actor or _login_name()
-    if not name.isascii() or not name.isprintable() or name != name.strip():
-        msg = f"--actor = {name!r}: allowed: printable ASCII without blanks around it"
-        raise BadSetting(msg)
-    return name
+    return proof(settings, actor, credential, certificate)
 
 
 def _login_name() -> str:
@@ -99,7 +104,8 @@ def _reached(settings: Settings) -> str:
     """The bridge's URL, where somebody listens."""
     host, port = host_and_port(settings.listen)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - who listens everywhere listens here
-    shown = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if settings.tls.cert_file else "http"
+    shown = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     try:
         socket.create_connection((host, port), timeout=_REACHED).close()
     except OSError as error:
@@ -109,5 +115,8 @@ def _reached(settings: Settings) -> str:
 
 
 def _headers(target: _Target, request_id: str) -> Headers:
-    # Any bearer would count as the client's own key, and the configured one would stay untried.
-    return {"Authorization": Omit(), target.settings.identity.header: target.actor, "x-request-id": request_id}
+    identity, proved = target.settings.identity, target.proof
+    named = {identity.header: proved.actor} if identity.source == "header" and proved.actor else {}
+    # Any bearer would count as the client's own key, and the configured one would stay untried; a token is none.
+    bearer = {} if "authorization" in proved.headers else {"Authorization": Omit()}
+    return {**bearer, **named, **proved.headers, "x-request-id": request_id}

@@ -29,7 +29,7 @@ class Facts:
     call id and input of each; an input that is not JSON is itself.
     """
 
-    actor: str
+    actor: str | None
     model: str
     streaming: bool
     status: str
@@ -40,7 +40,7 @@ class Facts:
     tools: tuple[tuple[str, str | None, object], ...] = ()
 
 
-def expected(ask: Ask, seen: Seen, actor: str, model: str, gate: Gate) -> Facts:
+def expected(ask: Ask, seen: Seen, actor: str | None, model: str, gate: Gate) -> Facts:
     """The facts as the client knows them, as far as `gate` lets them be known."""
     response = seen.response
     prompt = Prompt(interception="", at=0.0, msg_id="", text=ask.prompt)
