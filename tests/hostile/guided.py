@@ -3,21 +3,24 @@
 The first byte of an input chooses what reads the rest. Whatever a reader may raise is caught here; all else is a find.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import atheris  # type: ignore[import-not-found]  # where it is installed
 
-with atheris.instrument_imports(include=["sidecar"]):
+with atheris.instrument_imports(include=["sidecar", "tomllib"]):
     from sidecar import wire
     from sidecar.core import content, jsontext, mending, requests, sse
-    from sidecar.core.errors import OutOfOrder
+    from sidecar.core.errors import BadSetting, OutOfOrder
     from sidecar.core.events import Body, Headers, Recorded, Side
     from sidecar.core.interception import Interception
     from sidecar.core.phases import Phase
     from sidecar.core.policy import Bounds, Policy
     from sidecar.core.records import Ended, Started
+    from sidecar.settings import load
     from tests.core.play import ID, OPENAI
 
 LIMIT = 1 << 16
@@ -25,6 +28,7 @@ CODINGS = ["gzip", "deflate", "br", "zstd", "gzip, br", "zstd, deflate"]
 POLICY = Policy(
     providers={"openai": OPENAI}, bounds=Bounds(request_bytes=LIMIT, response_bytes=LIMIT, event_bytes=4096)
 )
+FILE = os.memfd_create("settings")
 PAIRS = ((":method", "POST"), (":path", "/openai/v1/responses"), ("x-forwarded-user", "alice"))
 
 
@@ -85,7 +89,21 @@ def exchange(data: bytes) -> None:
     assert kinds.count(Started) == kinds.count(Ended) <= 1
 
 
-TARGETS: list[Callable[[bytes], None]] = [message, events, document, encoded, exchange]
+def settings(data: bytes) -> None:
+    """A file of them, which is no file of the disk's."""
+    os.ftruncate(FILE, 0)
+    os.pwrite(FILE, data, 0)
+    told = ""
+    try:
+        found = load(Path(f"/proc/self/fd/{FILE}"))
+        found.policy()
+        found.gate()
+    except BadSetting as error:
+        told = str(error)
+    assert all(line.isprintable() for line in told.split("\n"))
+
+
+TARGETS: list[Callable[[bytes], None]] = [message, events, document, encoded, exchange, settings]
 
 
 def one_input(data: bytes) -> None:
