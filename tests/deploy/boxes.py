@@ -9,38 +9,43 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _SHELLS = ("sh", "bash", "dash", "busybox")
+# A mount keeps its other options: those of a parent's namespace cannot be taken away (mount_namespaces(7)).
 _SCRIPT = f"""
 set -e
-root=$1; shift
-mount --rbind / "$root"
-mount -o remount,bind,ro "$root"
-while [ "$1" != -- ]; do mount --bind "$1" "$root$1"; shift; done; shift
+read_only() {{
+    options=$(findmnt --noheadings --output VFS-OPTIONS --target "$1" | tail -n 1 | sed 's/^rw/ro/')
+    mount -o "remount,bind,$options" "$1"
+}}
+empty=$1 image=$2 folder=$3; shift 3
+mount --rbind / "$empty"
+read_only "$empty"
+mount --bind "$image" "$empty$image"  # it may be on another file system than the root is
+read_only "$empty$image"
+while [ "$1" != -- ]; do mount --bind "$1" "$empty$1"; shift; done; shift
 for shell in {" ".join(_SHELLS)}; do
-    for folder in /bin /usr/bin; do [ ! -e "$folder/$shell" ] || mount --bind /dev/null "$root$folder/$shell"; done
+    for place in /bin /usr/bin; do [ ! -e "$place/$shell" ] || mount --bind /dev/null "$empty$place/$shell"; done
 done
-cd "$root"
-pivot_root . ".$root"
-umount -l "$root"
-exec unshare --user --map-user=65532 --map-group=65532 --wd="$1" -- "$@"
+cd "$empty"
+pivot_root . ".$empty"
+umount -l "$empty"
+exec unshare --user --map-user=65532 --map-group=65532 --wd="$folder" -- "$@"
 """
 
 
-def boxed(empty: Path, writable: Sequence[Path], folder: Path, command: Sequence[str | Path]) -> list[str]:
+def boxed(empty: Path, image: Path, folder: Path, writable: Sequence[Path], command: Sequence[str | Path]) -> list[str]:
     """`command`, run in such a box in `folder`; it is the process that is started, and gets its signals.
 
-    `empty`: a folder to hang the new root from. `writable`: the only folders that can be written to.
+    `empty`: a folder to hang the new root from. `image`: whose files it runs. `writable`: the folders to write to.
     """
-    # The script's own shell is the old root's; `$1` of the last line is the folder.
-    inner = _SCRIPT.replace('--wd="$1" -- "$@"', f'--wd="{folder}" -- "$@"')
-    outer = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inner, "box")
-    return [*outer, *map(str, (empty, *writable)), "--", *map(str, command)]
+    outer = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _SCRIPT, "box")
+    return [*outer, *map(str, (empty, image, folder, *writable)), "--", *map(str, command)]
 
 
-def refusal(empty: Path) -> str:
+def refusal(empty: Path, image: Path) -> str:
     """Why there are no boxes on this machine; empty where there are."""
     try:
         done = subprocess.run(
-            boxed(empty, (), Path("/"), ["/usr/bin/env", "true"]), capture_output=True, text=True, check=False
+            boxed(empty, image, image, (), ["/usr/bin/env", "true"]), capture_output=True, text=True, check=False
         )
     except OSError as error:
         return str(error)

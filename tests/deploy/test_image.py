@@ -98,8 +98,8 @@ def test_it_serves_and_records_and_writes_where_something_is_mounted_alone(
     ports = free_ports()
     configured(image, provider, ports)
     before, words = files(image), command(image)
-    if not refusal(tmp_path):
-        words = boxed(tmp_path, mounts(image), image.folder, words)
+    if not refusal(tmp_path, image.root):
+        words = boxed(tmp_path, image.root, image.folder, mounts(image), words)
     script[case] = whole(case)
     with (
         (tmp_path / "log").open("wb") as log,
@@ -132,10 +132,12 @@ def test_what_runs_is_another_user_without_a_shell_on_a_root_that_cannot_be_writ
     image: Image, tmp_path: Path
 ) -> None:
     """So what is proved above is proved of that."""
-    if why := refusal(tmp_path):
+    if why := refusal(tmp_path, image.root):
         pytest.skip(f"no namespaces of users and mounts here: {why}")
     python = image.here("/opt/aibridge/bin/python")
-    words = boxed(tmp_path, mounts(image), image.folder, [python, "-c", LOOKS, image.root, mounts(image)[0]])
+    words = boxed(
+        tmp_path, image.root, image.folder, mounts(image), [python, "-c", LOOKS, image.root, mounts(image)[0]]
+    )
     done = subprocess.run(words, env=image.environment, stdout=subprocess.PIPE, check=True)
     assert json.loads(done.stdout) == {
         "user": 65532,
