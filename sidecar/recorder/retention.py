@@ -1,6 +1,7 @@
 """No record becomes older than `recorder.retention_days`: what is older is deleted hour by hour, beside the writers."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -17,20 +18,29 @@ log = structlog.get_logger()
 
 EVERY: Final = 3600.0  # seconds between two rounds
 AGAIN: Final = 60.0  # seconds before another try at a store that is out of reach
+LEAP: Final = 3600.0  # seconds: a clock that has been set forward by more must stay so until the next round
 
 
-def keep(settings: Settings, stop: threading.Event, now: Callable[[], float]) -> None:
+def keep(
+    settings: Settings, stop: threading.Event, now: Callable[[], float], steady: Callable[[], float] = time.monotonic
+) -> None:
     """Delete what is too old, at once and every hour, until `stop` is set. Never raises.
 
-    `now`: seconds since the epoch. Returns at once where records are kept for ever (0 days), or the store is a Recorder
-    service, which applies its own.
+    `now`: seconds since the epoch; `steady`: seconds on a clock that nobody sets. Returns at once where records are
+    kept for ever (0 days), or the store is a Recorder service, which applies its own.
     """
     days = settings.recorder.retention_days
     if not days or settings.recorder.kind == "service":
         return
-    was_away = False
+    was_away, apart = False, now() - steady()
     while not stop.is_set():
-        scope = Scope(before=datetime.fromtimestamp(now(), UTC) - timedelta(days=days))
+        at, was_apart = now(), apart
+        apart = at - steady()
+        if apart - was_apart > LEAP:  # perhaps for a moment, which must not cost a year's records
+            log.warning("the clock was set forward, nothing is deleted for an hour", seconds=round(apart - was_apart))
+            stop.wait(EVERY)
+            continue
+        scope = Scope(before=datetime.fromtimestamp(at, UTC) - timedelta(days=days))
         is_away = not _round(settings, scope, stop.wait, quiet=was_away)
         stop.wait(AGAIN if is_away else EVERY)
         was_away = is_away

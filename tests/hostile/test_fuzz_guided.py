@@ -23,7 +23,7 @@ SEEDS = {
     "document": b'\2{"model":"m","input":[{"role":"user","content":"hi"}],"stream":true}',
     "encoded": b"\3\0\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0",
     "exchange": b'\4identity\0{"model":"m","input":"hi"}',
-    "settings": b'\5listen = "127.0.0.1:0"\n[[providers]]\nname = "a"\nbase_url = "https://b.example"\n[limits]\n',
+    "settings": b'\5listen = "127.0.0.1:10000"\n[[providers]]\nname = "a"\nbase_url = "https://b.example"\n[limits]\n',
 }
 
 

@@ -10,7 +10,7 @@ from sidecar.recorder.batches import TABLES
 from sidecar.recorder.migration import migrate
 from sidecar.recorder.postgres import PostgresStore
 from sidecar.recorder.postgres import migrate as migrate_postgres
-from sidecar.recorder.retention import keep
+from sidecar.recorder.retention import EVERY, keep
 from sidecar.recorder.sqlite_store import SqliteStore
 from sidecar.settings import Recorder, Settings
 from tests.e2e.waiting import PATIENCE
@@ -76,6 +76,65 @@ def test_where_nothing_is_too_old_nothing_is_told(database: Path) -> None:
 
     keep(local(database), stop, earlier)
     assert names(database) == ["old", "week-old"]
+
+
+class Rounds(threading.Event):
+    """The order to stop, after the last round. `clock`: how far it is from the samples' day, at first and then."""
+
+    def __init__(self, *clock: timedelta) -> None:
+        super().__init__()
+        self._clock = list(clock)
+        self._passed = 0.0
+
+    def now(self) -> float:
+        return (DAY + self._clock.pop(0)).timestamp() + self._passed
+
+    def steady(self) -> float:
+        return self._passed
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout == EVERY:
+            self._passed += EVERY
+            if not self._clock:
+                self.set()
+        return self.is_set()
+
+
+BEFORE, YEAR = -WEEK, timedelta(days=366)  # when nothing is too old yet, and when all is
+AHEAD = {"event": "the clock was set forward, nothing is deleted for an hour", "level": "warning"}
+
+
+@pytest.mark.parametrize("then", [(YEAR,), (YEAR, BEFORE), (BEFORE, YEAR, BEFORE), (BEFORE, BEFORE, YEAR, -YEAR)])
+def test_a_clock_that_is_a_year_ahead_for_a_moment_deletes_nothing(
+    database: Path, logged: Logged, then: tuple[timedelta, ...]
+) -> None:
+    put(database)
+    rounds = Rounds(BEFORE, *then)
+    keep(local(database), rounds, rounds.now, rounds.steady)
+    assert logged() == AHEAD | {"seconds": (YEAR - BEFORE).total_seconds()}
+    assert names(database) == ["old", "week-old"]
+
+
+@pytest.mark.parametrize("then", [(YEAR, YEAR), (BEFORE, YEAR, YEAR), (YEAR, YEAR, BEFORE)])
+def test_a_clock_that_stays_a_year_ahead_is_believed_an_hour_later(
+    database: Path, logged: Logged, then: tuple[timedelta, ...]
+) -> None:
+    put(database)
+    rounds = Rounds(BEFORE, *then)
+    keep(local(database), rounds, rounds.now, rounds.steady)
+    assert [logged()["event"], logged()["event"]] == [AHEAD["event"], GONE["event"]]
+    assert names(database) == []
+
+
+@pytest.mark.parametrize("clock", [(timedelta(minutes=-59), MOMENT), (YEAR, MOMENT), (MOMENT, MOMENT)])
+def test_a_clock_that_is_minutes_ahead_or_set_back_or_right_is_believed_at_once(
+    database: Path, logged: Logged, clock: tuple[timedelta, ...]
+) -> None:
+    put(database)
+    rounds = Rounds(*clock)
+    keep(local(database), rounds, rounds.now, rounds.steady)
+    assert logged()["event"] == GONE["event"]
+    assert names(database) == []
 
 
 @pytest.mark.parametrize("url", ["sqlite:///nowhere.db", "grpc://127.0.0.1:1"])
