@@ -27,6 +27,7 @@ _STOPPED = 30.0
 _POLL = 0.1
 _SETTINGS = """\
 workers = {workers}
+grpc_server = "{server}"
 listen = "127.0.0.1:{listen}"
 admin = "127.0.0.1:{admin}"
 runtime_dir = "{folder}/run"
@@ -78,8 +79,15 @@ class Bridge:
 
 
 @contextmanager
-def bridge(  # noqa: PLR0913 - the last two have their default
-    name: str, command: tuple[str, ...], folder: Path, provider: str, *, telemetry: str = UNSEEN, workers: int = 1
+def bridge(  # noqa: PLR0913 - the last three have their default
+    name: str,
+    command: tuple[str, ...],
+    folder: Path,
+    provider: str,
+    *,
+    telemetry: str = UNSEEN,
+    workers: int = 1,
+    server: str = "asyncio",
 ) -> Iterator[Bridge]:
     """Start `command` with settings of its own in `folder`, in front of `provider`, and stop it in the end.
 
@@ -90,7 +98,7 @@ def bridge(  # noqa: PLR0913 - the last two have their default
     listen, admin, metrics = _ports(3)
     telemetry = telemetry.format(metrics=f"127.0.0.1:{metrics}")
     places = {"listen": listen, "admin": admin, "folder": folder, "provider": provider}
-    written = _SETTINGS.format(**places, telemetry=telemetry, workers=workers)
+    written = _SETTINGS.format(**places, telemetry=telemetry, workers=workers, server=server)
     config.write_text(written)
     with process(*command, "--config", str(config)) as running:
         settings = load(config)

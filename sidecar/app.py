@@ -17,8 +17,6 @@ from pathlib import Path
 
 import structlog
 import uvloop
-from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from sidecar import logs
 from sidecar.assignment import BEAT, TIME, Assignment
@@ -29,7 +27,8 @@ from sidecar.pulse import Pulse
 from sidecar.recorder.journal import LAST_TRY, Journal
 from sidecar.recorder.room import Room
 from sidecar.recorder.rows import moment
-from sidecar.server import SERVICE, Processor
+from sidecar.server import Processor
+from sidecar.serving import Server, listen
 from sidecar.settings import Settings
 from sidecar.settings.keys import Keys
 from sidecar.telemetry.configure import configure
@@ -48,8 +47,6 @@ GRACE = 10.0  # seconds that streams under way have to end, once told to stop
 _TRACES = 1.0  # seconds for the last spans
 _DUMPS = 0.5  # seconds for the last of the dumps
 LAST = LAST_TRY + _TRACES + _DUMPS + CLOSING + 0.5  # seconds for what follows the last commits, and the way out
-_OVERHEAD = 1_048_576  # bytes of a message beside the body: headers, attributes, framing
-_LARGEST_CHUNK = 8_388_608  # bytes; of a response Envoy sends what its buffers hold at once, seen up to 2 MiB
 
 
 def main() -> None:
@@ -106,13 +103,13 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
         dumps=dumps,
     )
     heart = asyncio.create_task(pulse.beat())
-    server, servicer = await _listen(processor, assignment)
+    server = await listen(processor, assignment.socket, settings.grpc_server)
     gc.freeze()  # what is here now stays: no collection need look at it again
     measure = partial(_measure, metrics, journal, processor)
     beats = asyncio.create_task(_beat(assignment.ready, room, measure))
     looks = asyncio.create_task(_look(keys, processor))
     await stop.told.wait()
-    await _drain(server, servicer, processor, min(GRACE, stop.left() - LAST))
+    await _drain(server, processor, min(GRACE, stop.left() - LAST))
     heart.cancel()
     beats.cancel()
     looks.cancel()
@@ -213,32 +210,9 @@ class Stop:
         self.told.set()
 
 
-async def _listen(processor: Processor, assignment: Assignment) -> tuple[aio.Server, health.aio.HealthServicer]:
-    largest = max(assignment.settings.limits.max_request_bytes, _LARGEST_CHUNK) + _OVERHEAD
-    server = aio.server(
-        options=[
-            ("grpc.max_receive_message_length", largest),
-            ("grpc.max_send_message_length", largest),
-            ("grpc.so_reuseport", 0),
-        ]
-    )
-    server.add_generic_rpc_handlers((processor.handler(),))
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    for name in ("", SERVICE):
-        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    try:
-        server.add_insecure_port(f"unix:{assignment.socket}")
-    except RuntimeError:
-        msg = f"cannot listen at {assignment.socket}"
-        raise SidecarError(msg) from None
-    await server.start()
-    return server, servicer
-
-
-async def _drain(server: aio.Server, servicer: health.aio.HealthServicer, processor: Processor, seconds: float) -> None:
+async def _drain(server: Server, processor: Processor, seconds: float) -> None:
     """Take nothing new, let what is under way end, then cut it: Envoy goes on with it alone."""
-    await servicer.enter_graceful_shutdown()
+    await server.enter_graceful_shutdown()
     with suppress(TimeoutError):
         await asyncio.wait_for(processor.idle.wait(), seconds)
     processor.stopping = True

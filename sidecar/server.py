@@ -6,11 +6,12 @@ code behind an `await` may never run then.
 
 import asyncio
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -39,14 +40,40 @@ log = structlog.get_logger()
 T = TypeVar("T")
 Q = ParamSpec("Q")
 Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
+Context: TypeAlias = "aio.ServicerContext[bytes, bytes] | Quick"
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 _MOST_PENDING = 268_435_456  # bytes of records waiting for a disk in trouble
 _AT_ONCE = 4  # responses as long as they may be: so much may be kept of all of them
 _READ = object()
-_END = type(aio.EOF)
 _UNDECIDED = frozenset({Phase.START, Phase.REQUEST, Phase.RECORDING})
+
+
+class Quick(ABC):
+    """A context that answers by itself where `quick` says how, and asks for a message before anybody reads it."""
+
+    def __init__(self) -> None:
+        self.quick: Callable[[bytes], bytes | None] = lambda _: None
+
+    @abstractmethod
+    async def read(self) -> object:
+        """The next message; `aio.EOF` where there is none."""
+
+    @abstractmethod
+    async def write(self, data: bytes) -> None:
+        """Have a message sent, with what is `ahead` at the latest."""
+
+    @abstractmethod
+    def ahead(self) -> None:
+        """Send what was written, and ask for the next message."""
+
+    @abstractmethod
+    def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
+        """What came with the call."""
+
+    @abstractmethod
+    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """End the call. Raises what must pass."""
 
 
 class Submit(Protocol):
@@ -95,6 +122,8 @@ class Processor:
         meter = None if self.meters is None else self.meters.begin()
         self.streams += 1
         self.idle.clear()
+        if isinstance(context, Quick):
+            context.quick = partial(_quick, stream, meter)
         try:
             await _converse(stream, context, meter)
             if self.cuts:
@@ -121,7 +150,7 @@ class Processor:
 async def _converse(stream: "Stream", context: Context, meter: Meter | None) -> None:
     """Answer all that Envoy says."""
     read, write = context.read, context.write
-    while not isinstance(data := await read(), _END):
+    while isinstance(data := await read(), bytes):
         if meter is not None:
             meter.read()
         chunk = wire.chunk(data)
@@ -136,6 +165,18 @@ async def _converse(stream: "Stream", context: Context, meter: Meter | None) -> 
                 meter.answered(wire.phase(message))
 
 
+def _quick(stream: "Stream", meter: Meter | None, data: bytes) -> bytes | None:
+    """The answer to a chunk that tells nothing; None to all else."""
+    if meter is not None:
+        meter.read()
+    chunk = wire.chunk(data)
+    if chunk is None or not stream.skims(chunk):
+        return None
+    if meter is not None:
+        meter.skimmed()
+    return wire.CHUNK_ACK
+
+
 class Unrecorded(Exception):
     """What Envoy holds of a response must not reach its client: only a stream that ends badly keeps it back."""
 
@@ -147,6 +188,7 @@ class Stream:
         self._shared = shared
         self._write: Callable[[bytes], Awaitable[None]] = context.write
         self._context = context
+        self._ahead = context.ahead if isinstance(context, Quick) else None
         self._began = shared.pulse.now()
         self._began_at = shared.now()
         self._duplex: frozenset[Side] = frozenset()
@@ -181,6 +223,8 @@ class Stream:
             await self._settle()
         for reply in replies:
             await self._write(reply)
+        if self._ahead is not None:
+            self._ahead()
         self._was_late |= self._is_late()
         self._asked_at = None
         if self._interception is not None:

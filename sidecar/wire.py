@@ -234,4 +234,4 @@ _ACKS: Final = {
         (Part.TRAILERS, TrailersResponse),
     )
 }
-CHUNK_ACK: Final = _ACKS[Side.RESPONSE, Part.BODY]
+CHUNK_ACK: Final[bytes] = _ACKS[Side.RESPONSE, Part.BODY]

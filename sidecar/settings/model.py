@@ -189,6 +189,7 @@ class Settings(Section):
     admin: LoopbackAddress = "127.0.0.1:9901"
     runtime_dir: Annotated[Path, AfterValidator(checks.path)] = Path(".aibridge/run")
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    grpc_server: Literal["asyncio", "completion_queue"] = "asyncio"
     verdict: Annotated[str, AfterValidator(checks.verdict)] = "allow"
     envoy: OptionalFile = None
     identity: Identity = Field(default_factory=Identity)

@@ -1,10 +1,12 @@
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from sidecar.recorder.migration import migrate
+from sidecar.serving import Kind
 from tests.contract.worker import Worker, serving
 
 
@@ -16,9 +18,10 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return database
 
 
-@pytest.fixture
-def folder(tmp_path: Path, empty: Path) -> Path:
-    """Where a worker may have its journal and its socket."""
+@pytest.fixture(params=get_args(Kind))
+def folder(request: pytest.FixtureRequest, tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a worker may have its journal and its socket; with each server in turn."""
+    monkeypatch.setattr("tests.contract.worker.SERVED", request.param)
     shutil.copy(empty, tmp_path / "aibridge.db")
     return tmp_path
 

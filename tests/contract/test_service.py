@@ -99,7 +99,7 @@ async def test_health_is_what_envoy_asks_for(worker: Worker, service: str) -> No
     asked = health_pb2.HealthCheckRequest(service=service)
     stub = health_pb2_grpc.HealthStub(worker.channel)
     assert (await stub.Check(asked)).status == SERVING
-    await worker.servicer.enter_graceful_shutdown()
+    await worker.server.enter_graceful_shutdown()
     assert (await stub.Check(asked)).status == NOT_SERVING
     stream = worker.stream()
     assert await stream.ask(peer.request_headers()) == [peer.HEADERS_SEEN]

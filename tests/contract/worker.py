@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 
 from sidecar.core.policy import Bounds, Policy, Provider
@@ -18,7 +17,8 @@ from sidecar.ids import Ids
 from sidecar.pulse import Pulse
 from sidecar.recorder.journal import Journal
 from sidecar.recorder.migration import migrate
-from sidecar.server import SERVICE, Processor
+from sidecar.server import Processor
+from sidecar.serving import Kind, Server, listen
 from sidecar.telemetry.traces import NoTraces
 from tests.contract.peer import PATIENCE, Talk, channel, talk
 
@@ -26,6 +26,7 @@ NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 FIRST = "01a0c450-6c00-7000-8000-000000000000"  # the first id of that moment
 KEY = "sk-central-0123456789abcdef"
 OPENAI = Provider(name="openai", type="openai", base_url="https://api.openai.com/v1", api_key=SecretStr(KEY))
+SERVED: Kind = "asyncio"  # by which server; a fixture says it
 POLICY = Policy(providers={"openai": OPENAI}, bounds=Bounds(request_bytes=8_388_608))
 
 
@@ -37,8 +38,7 @@ class Worker:
     journal: Journal
     database: Path
     channel: aio.Channel
-    servicer: health.aio.HealthServicer
-    server: aio.Server
+    server: Server
     kept: Sequence[asyncio.Future[float]]  # one for each submission
     submitted: asyncio.Event  # there was one
 
@@ -110,7 +110,7 @@ async def serving(
         pending=lambda: journal.pending_bytes,
         is_full=lambda: False,
     )
-    server, servicer = await _listening(processor, f"unix:{folder}/s")
+    server = await listen(processor, folder / "s", SERVED)
     try:
         async with channel(f"unix:{folder}/s") as opened:
             yield Worker(
@@ -118,7 +118,6 @@ async def serving(
                 journal=journal,
                 database=database,
                 channel=opened,
-                servicer=servicer,
                 server=server,
                 kept=kept,
                 submitted=submitted,
@@ -126,16 +125,3 @@ async def serving(
     finally:
         await server.stop(0)
         assert journal.close(10.0) == 0
-
-
-async def _listening(processor: Processor, address: str) -> tuple[aio.Server, health.aio.HealthServicer]:
-    largest = max(processor.policy.bounds.request_bytes, 8_388_608) + 1_048_576
-    server = aio.server(options=[("grpc.max_receive_message_length", largest)])
-    server.add_generic_rpc_handlers((processor.handler(),))
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    for name in ("", SERVICE):
-        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    server.add_insecure_port(address)
-    await server.start()
-    return server, servicer

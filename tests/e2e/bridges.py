@@ -165,6 +165,8 @@ def written(folder: Path, ports: Ports, settings: Mapping[str, object]) -> Path:
     }
     if binary.OTHER:  # in the file: a variable would win against a test that has an Envoy of its own
         usual["envoy"] = binary.OTHER
+    if "AIBRIDGE_GRPC_SERVER" in os.environ:  # so that everything may be tried with the other one
+        usual["grpc_server"] = os.environ["AIBRIDGE_GRPC_SERVER"]
     limits = {"limits": _LIMITS | dict(settings.get("limits", {}))}
     file = folder / "aibridge.toml"
     lines = (f"{key} = {_toml(value)}\n" for key, value in (usual | dict(settings) | limits).items())
