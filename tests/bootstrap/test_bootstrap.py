@@ -53,7 +53,7 @@ def test_the_committed_bootstrap_is_current() -> None:
 
 
 def test_no_type_is_spelt_out() -> None:
-    """The messages know their types; a literal would be a second, unchecked spelling. Where there is one it is checked."""
+    """The messages know their types; a literal is a second spelling, which somebody has to check."""
     checked = [ROOT / "sidecar/secrets/descriptions.py"]  # by test_secrets.py
     sources = [path for path in (ROOT / "sidecar").rglob("*.py") if "@" + "type" in path.read_text("utf-8")]
     assert sources == checked
