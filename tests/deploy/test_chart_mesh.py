@@ -18,6 +18,19 @@ MESH = ("istio-sidecar", "egress-gateway")
 
 
 @pytest.mark.parametrize("name", MESH)
+def test_with_everything_said_it_is_valid_kubernetes(name: str) -> None:
+    """What a service says of provider, store, limits, pods and network, said of a mesh's pods."""
+    full, chosen = render.values("full"), render.values(name)
+    settings = full["settings"] | chosen.get("settings", {})
+    workload = chosen["workload"] | {"replicas": 3, "annotations": {"example.com/owner": "agents"}}
+    found = made(full | chosen | {"settings": settings, "workload": workload, "provider": full["provider"]})
+    for resource in found:
+        kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+    assert pod(found)["terminationGracePeriodSeconds"] > full["drainSeconds"] + LONGEST_STOP
+    assert annotations(found)["example.com/owner"] == "agents"
+
+
+@pytest.mark.parametrize("name", MESH)
 def test_in_a_mesh_it_is_istio_proxy_that_drains(name: str) -> None:
     """And the sidecar, a native one, is told to end when that has: the kubelet's order, which no hook could better."""
     found = resources(name)

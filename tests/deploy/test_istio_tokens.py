@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from examples.provider import ThreadedProvider
+from examples.answers import Answer
+from examples.provider import Provider, ThreadedProvider
 from tests.deploy import meshes
 from tests.deploy.meshes import Mesh
 from tests.e2e.bridges import CENTRAL_KEY
@@ -17,10 +18,31 @@ from tests.e2e.replaying import NAMES, PLAYS, Stage
 from tests.e2e.scripts import Script
 from tests.transcripts import Transcript
 
+SECOND = "https://two.example"
+
 
 @pytest.fixture(scope="module")
 def signer() -> Signer:
     return Signer()
+
+
+@pytest.fixture(scope="module")
+def second() -> Signer:
+    return Signer()
+
+
+@pytest.fixture(scope="module")
+def issuers(
+    tmp_path_factory: pytest.TempPathFactory, signer: Signer, second: Signer
+) -> Iterator[list[dict[str, object]]]:
+    """Two; the second one's keys are fetched."""
+    file = tmp_path_factory.mktemp("issuer") / "jwks.json"
+    file.write_text(json.dumps(signer.jwks()))
+    with ThreadedProvider(Provider(lambda _: Answer(body=json.dumps(second.jwks()).encode()))) as keys:
+        yield [
+            {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_file": str(file)},
+            {"issuer": SECOND, "audiences": [AUDIENCE], "jwks_url": f"{keys.url}/keys"},
+        ]
 
 
 @pytest.fixture(scope="module", params=["sidecar", "gateway"])
@@ -28,13 +50,10 @@ def running(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     named: dict[str, object],
-    signer: Signer,
+    issuers: list[dict[str, object]],
 ) -> Iterator[Mesh]:
     folder, authorities = tmp_path_factory.mktemp(request.param), str(named["ca_file"])
-    file = folder / "jwks.json"
-    file.write_text(json.dumps(signer.jwks()))
-    issuer = {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_file": str(file)}
-    settings = {"identity": {"source": "jwt"}, "issuers": [issuer], "providers": [named]}
+    settings = {"identity": {"source": "jwt"}, "issuers": issuers, "providers": [named]}
     started = (
         meshes.gateway(folder, settings, authorities=authorities)
         if request.param == "gateway"
@@ -72,6 +91,15 @@ def test_no_header_says_otherwise_and_the_token_goes_no_further(  # noqa: PLR091
     (seen,) = beyond.seen[case]
     assert seen.all("authorization") == [f"Bearer {CENTRAL_KEY}"]
     assert [name for name, _ in spoofs if seen.all(name)] == []
+
+
+def test_each_issuer_signs_for_itself_alone(
+    case: str, running: Mesh, signer: Signer, second: Signer, script: Script
+) -> None:
+    script[case] = whole(case)
+    assert running.ask(case, ASKED, bearer(signer.token(iss=SECOND))).status == 401
+    assert running.ask(case, ASKED, bearer(second.token(iss=SECOND, sub="alan"))).status == 200
+    assert running.ending(case).interception["initiator_id"] == "alan"
 
 
 @pytest.mark.parametrize("wrong", TOKENS)
