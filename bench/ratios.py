@@ -17,7 +17,7 @@ from typing import Final, Literal
 from bench.bridges import ACKING, SIDECAR, Bridge, Cost, bridge, process
 from bench.pictures import Bar, Picture
 from bench.tables import Table, ratio
-from bench.ways import OURS, provider
+from bench.ways import OURS, QUICK, provider
 
 Kind = Literal["json", "sse"]
 CONNECTIONS: Final = 16
@@ -100,8 +100,9 @@ def run(folder: Path, rounds: int, part: float = 1.0) -> Iterator[Samples]:
     with ExitStack() as running:
         url = running.enter_context(provider("bench.provider", plan.events, plan.pace, plan.delay))
         bridges = [
-            running.enter_context(bridge(name, command, folder / name, url))
-            for name, command in {"sidecar": SIDECAR, "acking": ACKING}.items()
+            running.enter_context(bridge(OURS, SIDECAR, folder / "ours", url)),
+            running.enter_context(bridge(QUICK, SIDECAR, folder / "quick", url, server="completion_queue")),
+            running.enter_context(bridge("acking", ACKING, folder / "acking", url)),
         ]
         samples: Samples = {(name, one.name): [] for name in SHAPES for one in bridges}
         for number in range(plan.rounds + 1):
@@ -125,9 +126,10 @@ def tables(found: Sequence[Samples]) -> Iterator[Table]:
 def verdicts(found: Sequence[Samples]) -> Iterator[str]:
     """The ratios, a line each."""
     for name, shape in SHAPES.items():
-        pairs = zip(found[0][name, "sidecar"], found[0][name, "acking"], strict=True)
-        several = [sidecar.total / acking.total for sidecar, acking in pairs]
-        yield f"CPU per {name}, to acking: {ratio(several)}, allowed: {shape.allowed}"
+        for who, label in ((OURS, ""), (QUICK, ", with the completion queue")):
+            pairs = zip(found[0][name, who], found[0][name, "acking"], strict=True)
+            told = ratio([sidecar.total / acking.total for sidecar, acking in pairs])
+            yield f"CPU per {name}{label}, to acking: {told}, allowed: {shape.allowed}"
 
 
 def pictures(found: Sequence[Samples]) -> Iterator[Picture]:
@@ -136,7 +138,9 @@ def pictures(found: Sequence[Samples]) -> Iterator[Picture]:
         of_kind = {key: several for key, several in found[0].items() if SHAPES[key[0]].kind == name}
         bars = [
             Bar(
-                label=f"{shape.partition(', ')[2]}, {who}", value=median(one.total for one in several), ours=who == OURS
+                label=f"{shape.partition(', ')[2]}, {who}",
+                value=median(one.total for one in several),
+                ours=who != "acking",
             )
             for (shape, who), several in of_kind.items()
         ]

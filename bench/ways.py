@@ -12,6 +12,7 @@ COMMANDS: Final = {"Envoy alone": ALONE, "acking processor": ACKING, "sidecar": 
 DIRECT: Final = "no gateway"
 ACKS: Final = "acking processor"
 OURS: Final = "sidecar"
+QUICK: Final = "sidecar, completion queue"  # by its setting `grpc_server`
 NOTHING: Final = Cost(envoy=0.0, processor=0.0, messages=0)
 
 
@@ -33,13 +34,16 @@ class Way:
 
 
 @contextmanager
-def ways(folder: Path, url: str) -> Iterator[Mapping[str, Way]]:
-    """All four, running, in front of the provider at `url`."""
+def ways(folder: Path, url: str, *, quick: bool = False) -> Iterator[Mapping[str, Way]]:
+    """All four, running, in front of the provider at `url`; `quick`: and ours once more, with its quick server."""
     with ExitStack() as running:
         found = {DIRECT: Way(name=DIRECT, address=url.removeprefix("http://"))}
         for name, command in COMMANDS.items():
             one = running.enter_context(bridge(name, command, folder / name.replace(" ", "-"), url))
             found[name] = Way(name=name, address=one.settings.listen, bridge=one)
+        if quick:
+            one = running.enter_context(bridge("quick", SIDECAR, folder / "quick", url, server="completion_queue"))
+            found[QUICK] = Way(name=QUICK, address=one.settings.listen, bridge=one)
         yield found
 
 

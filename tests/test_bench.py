@@ -84,7 +84,11 @@ async def test_any_other_answer_is_an_error() -> None:
     [
         (
             "ratios",
-            ["JSON request, 16 connections, to", "JSON request, 64 connections, to", "SSE event, 16 streams, to"],
+            [
+                f"{shape}{server}, to"
+                for shape in ("JSON request, 16 connections", "JSON request, 64 connections", "SSE event, 16 streams")
+                for server in ("", ", with the completion queue")
+            ],
         ),
         ("telemetry", ["JSON request, telemetry unsampled, to", "JSON request, telemetry sampled, to"]),
     ],
