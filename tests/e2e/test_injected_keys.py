@@ -9,12 +9,12 @@ import pytest
 
 from examples.answers import Answer, error_answer
 from examples.provider import ThreadedProvider
-from tests.e2e.bridges import COMMAND, ROOT, Bridge, bridge
+from tests.e2e.bridges import COMMAND, ROOT, Bridge, bridge, free_ports, launched, written
 from tests.e2e.connections import ask
 from tests.e2e.exchanges import ASKED, streamed, whole
 from tests.e2e.scripts import Script
 from tests.e2e.secrets import remembers, telling
-from tests.e2e.waiting import eventually
+from tests.e2e.waiting import PATIENCE, eventually
 
 KEY, KEYED, FILED, SAID, SWAPPED = KEYS = tuple(
     f"sk-canary-{name}-0a1b2c3d4e5f6071" for name in ("inline", "api-key", "filed", "said", "swapped")
@@ -178,3 +178,16 @@ def test_it_is_in_no_log_and_no_bootstrap(case: str, running: Bridge, script: Sc
     holders = [path.name for path in running.run.rglob("*") if path.is_file() and b"sk-canary-" in path.read_bytes()]
     assert sorted(holders) == [f"provider-{name}.key" for name in ("azure", "openai", "saying", "strict")]
     assert [key for key in KEYS if key in running.output + printed] == []
+
+
+def test_a_file_that_holds_no_key_is_refused_before_anything_runs(tmp_path: Path, provider: ThreadedProvider) -> None:
+    """In one line, by who looked into it; and nothing is left."""
+    (tmp_path / "key").write_text(f"{FILED}\n{SAID}\n")
+    named = [{"name": "openai", "api_key_file": str(tmp_path / "key"), "base_url": f"{provider.url}/v1"}]
+    file = written(tmp_path, free_ports(), {"credentials": {"inject_by": "envoy"}, "providers": named})
+    refused = launched(tmp_path, file)
+    assert refused.wait(PATIENCE) == 2
+    (line,) = (tmp_path / "output.log").read_text().splitlines()
+    assert line.startswith(f'aibridge-sidecar: providers[0].api_key_file = "{tmp_path}/key": what it holds is no key')
+    assert "sk-canary" not in line
+    assert [path for path in (tmp_path / "run").rglob("*") if path.suffix in {".key", ".json", ".sock"}] == []
