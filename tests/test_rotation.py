@@ -153,6 +153,7 @@ def test_hints_of_others_stay_and_of_those_that_are_gone_do_not(tmp_path: Path, 
 ROTATING = """
 import sys
 from pathlib import Path
+import sidecar.supervisor
 from sidecar.rotation import Rotation
 from sidecar.settings import load
 
@@ -167,12 +168,15 @@ sys.stdin.read()
 """
 
 
-def test_who_reads_the_files_is_another_process(tmp_path: Path, file: Path) -> None:
+def test_who_reads_the_files_is_another_process(tmp_path: Path, file: Path, tls: Tls) -> None:
     """In the one that stays a key is nowhere, the old or the new; nor are Envoy's messages, 40 MiB of them."""
     (tmp_path / "new").write_text(NEW)
+    (tmp_path / "keys").write_text("aib-0123456789abcdef grace")
     settings = f"""
         runtime_dir = "{tmp_path}/run"
         credentials.inject_by = "envoy"
+        identity = {{source = "api_key", keys_file = "{tmp_path}/keys"}}
+        tls = {{cert_file = "{tls.cert_file}", key_file = "{tls.key_file}"}}
         providers = [{{name = "openai", api_key_file = "{file}", extra_headers = {{x-canary = "there"}}}}]
     """
     (tmp_path / "aibridge.toml").write_text(settings)
