@@ -52,13 +52,6 @@ def test_the_committed_bootstrap_is_current() -> None:
     assert (ROOT / "envoy/envoy.yaml").read_text("utf-8") == render(defaults())
 
 
-def test_no_type_is_spelt_out() -> None:
-    """The messages know their types; a literal is a second spelling, which somebody has to check."""
-    checked = [ROOT / "sidecar/secrets/descriptions.py"]  # by test_secrets.py
-    sources = [path for path in (ROOT / "sidecar").rglob("*.py") if "@" + "type" in path.read_text("utf-8")]
-    assert sources == checked
-
-
 @pytest.mark.parametrize(
     "settings",
     [

@@ -55,10 +55,11 @@ def test_the_contract_is_judged_by_another_implementation(file: Path) -> None:
     assert not [module for module in imported(file) if module.split(".")[0] == "envoy"]
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=name)
-def test_types_are_never_spelt_as_literals(file: Path) -> None:
+def test_types_are_spelt_as_literals_only_where_they_are_checked() -> None:
     """Envoy's configuration is made of typed messages."""
-    assert not [text for text in strings(file) if "@type" in text]
+    assert [name(file) for file in SOURCES if any("@type" in text for text in strings(file))] == [
+        "sidecar/secrets/descriptions.py",  # against those messages, by test_secrets.py
+    ]
 
 
 def test_protobuf_stops_at_the_wire() -> None:
