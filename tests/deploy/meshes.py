@@ -16,11 +16,10 @@ from tests import binary
 from tests.deploy.certificates import FILES, issued, showing
 from tests.deploy.istio import Around, configuration
 from tests.deploy.patches import patched
-from tests.e2e import recorded
 from tests.e2e.bridges import STOPPED_WITHIN, free_ports, launched, written
 from tests.e2e.connections import RESPONSES, Response, ask
 from tests.e2e.identities import ask_securely
-from tests.e2e.recorded import Recorded
+from tests.e2e.recorded import Records
 from tests.e2e.waiting import PATIENCE, eventually
 
 AGENT = "spiffe://cluster.local/ns/agents/sa/agent"
@@ -30,7 +29,7 @@ CONTEXTS: dict[istio.Place, tuple[str, str]] = {
 }
 
 
-class Mesh:
+class Mesh(Records):
     """Where its Envoy listens, and where the records are."""
 
     def __init__(self, folder: Path, port: int, admin: int, agent: ssl.SSLContext | None = None) -> None:
@@ -50,21 +49,6 @@ class Mesh:
         if self.agent:
             return ask_securely(self.port, self.agent, case, body, *headers, method=method, path=path)
         return ask(self.port, case, body, *headers, method=method, path=path)
-
-    def sessions(self, session: str) -> list[Recorded]:
-        """The interceptions of this session, now."""
-        return recorded.sessions(self.database, session)
-
-    def session(self, session: str) -> Recorded:
-        """The one interception of this session, which has ended by now."""
-        (found,) = self.sessions(session)
-        assert found.interception["ended_at"]
-        return found
-
-    def ending(self, session: str) -> Recorded:
-        """The one interception of this session, as soon as it has ended."""
-        eventually(lambda: [one for one in self.sessions(session) if one.interception["ended_at"]], "an end")
-        return self.session(session)
 
     def drain(self) -> None:
         """Tell Envoy what pilot-agent tells it first when a pod ends (Istio's pkg/envoy/proxy.go)."""

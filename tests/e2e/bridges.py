@@ -17,7 +17,7 @@ from examples.ports import number, reserved
 from tests import binary
 from tests.e2e import processes, recorded
 from tests.e2e.connections import ask
-from tests.e2e.recorded import Recorded, Row
+from tests.e2e.recorded import Records, Row
 from tests.e2e.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ _held: list[socket.socket] = []
 _OURS = ("AIBRIDGE_", "OPENAI_", "OTEL_", "SSL_CERT_")
 
 
-class Bridge:
+class Bridge(Records):
     """One that runs, or has run. `url` is where clients go."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[bytes], ports: Ports, *, closed: bool = False) -> None:
@@ -54,21 +54,6 @@ class Bridge:
     def rows(self, sql: str, *values: object) -> list[Row]:
         """Rows of the journal, now."""
         return recorded.rows(self.database, sql, *values)
-
-    def sessions(self, session: str) -> list[Recorded]:
-        """The interceptions of this session, now."""
-        return recorded.sessions(self.database, session)
-
-    def session(self, session: str) -> Recorded:
-        """The one interception of this session, which has ended by now."""
-        (found,) = self.sessions(session)
-        assert found.interception["ended_at"]
-        return found
-
-    def ending(self, session: str) -> Recorded:
-        """The one interception of this session, as soon as it has ended."""
-        eventually(lambda: [one for one in self.sessions(session) if one.interception["ended_at"]], "an end")
-        return self.session(session)
 
     def access(self, **fields: object) -> list[dict[str, Any]]:
         """The lines of the access log that have these fields."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.waiting import eventually
+
 Row = dict[str, Any]
 
 
@@ -29,6 +31,27 @@ class Recorded:
     def asked(self) -> list[tuple[str, str]]:
         """The prompts: response id and text."""
         return [(row["msg_id"], row["prompt"]) for row in self.prompts]
+
+
+class Records:
+    """Who has a `database` of records, as tests ask for them."""
+
+    database: Path
+
+    def sessions(self, session: str) -> list[Recorded]:
+        """The interceptions of this session, now."""
+        return sessions(self.database, session)
+
+    def session(self, session: str) -> Recorded:
+        """The one interception of this session, which has ended by now."""
+        (found,) = self.sessions(session)
+        assert found.interception["ended_at"]
+        return found
+
+    def ending(self, session: str) -> Recorded:
+        """The one interception of this session, as soon as it has ended."""
+        eventually(lambda: [one for one in self.sessions(session) if one.interception["ended_at"]], "an end")
+        return self.session(session)
 
 
 def rows(database: Path, sql: str, *values: object) -> list[Row]:

@@ -2,7 +2,6 @@
 
 import gzip
 from collections.abc import Callable
-from typing import Protocol
 
 import brotli
 import zstandard
@@ -10,7 +9,7 @@ import zstandard
 from examples.answers import Answer, pieces
 from examples.provider import ThreadedProvider
 from tests.e2e.connections import Response
-from tests.e2e.recorded import Recorded, told
+from tests.e2e.recorded import Recorded, Records, told
 from tests.e2e.scripts import Script
 from tests.transcripts import Transcript, plays
 
@@ -25,17 +24,10 @@ CODINGS: dict[str, Callable[[bytes], bytes]] = {
 CHUNK = 211  # bytes: no multiple of anything, so that chunks end wherever
 
 
-class Recording(Protocol):
-    """What is asked of a bridge, or of a mesh's pod."""
-
-    def session(self, session: str) -> Recorded:
-        """The one interception of this session, which has ended by now."""
-
-
 class Stage:
     """A bridge, and the provider behind it with its script. `ask` is given a body, a path, and headers."""
 
-    def __init__(self, bridge: Recording, provider: ThreadedProvider, script: Script) -> None:
+    def __init__(self, bridge: Records, provider: ThreadedProvider, script: Script) -> None:
         self.bridge, self.provider, self.script = bridge, provider, script
 
     def replay(  # noqa: PLR0913 - what a transcript is played by
