@@ -44,6 +44,7 @@ from sidecar.telemetry.watches import Journaling
 log = structlog.get_logger()
 
 GRACE = 10.0  # seconds that streams under way have to end, once told to stop
+_ENDS = 1.0  # seconds at least for the commits of what was cut
 _TRACES = 1.0  # seconds for the last spans
 _DUMPS = 0.5  # seconds for the last of the dumps
 LAST = LAST_TRY + _TRACES + _DUMPS + CLOSING + 0.5  # seconds for what follows the last commits, and the way out
@@ -109,7 +110,7 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
     beats = asyncio.create_task(_beat(assignment.ready, room, measure))
     looks = asyncio.create_task(_look(keys, processor))
     await stop.told.wait()
-    await _drain(server, processor, min(GRACE, stop.left() - LAST))
+    await _drain(server, processor, min(GRACE, stop.left() - LAST - _ENDS))
     heart.cancel()
     beats.cancel()
     looks.cancel()

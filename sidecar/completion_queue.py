@@ -23,11 +23,11 @@ from grpc_health.v1 import health_pb2
 
 from sidecar import wire
 from sidecar.core.errors import SidecarError
-from sidecar.server import SERVICE, Processor, Quick
+from sidecar.server import SERVICE, Processor, Quick, hear
 
 _PLAIN = 0  # flags of an operation
 _STARTED = 0  # GRPC_CALL_OK
-_CLOSING = 5.0  # seconds that calls which were cancelled have to end
+_CLOSING = 0.2  # seconds that calls which were cancelled have to end; `app` has little more
 _HEALTH: Final = b"/grpc.health.v1.Health/Check"
 _PROCESS: Final = f"/{SERVICE}/Process".encode()
 _PARTS = (
@@ -61,6 +61,7 @@ class Server:
         self._events: deque[Any] = deque()  # heard, to be dealt with on the loop
         self._is_told = False  # so that the loop will look
         self._is_down = self._loop.create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(tuple(options), False)  # noqa: FBT003 - as it is called: no xDS
         self._server.register_completion_queue(self._queue)
@@ -83,12 +84,18 @@ class Server:
         if self._is_stopped:
             return
         self._is_stopped = True
-        self._server.shutdown(self._queue, partial(_hear, self._is_down))
-        done, _ = await asyncio.wait((self._is_down,), timeout=grace)
-        if not done:
+        self._server.shutdown(self._queue, partial(hear, self._is_down))
+        if not await self._is_over(grace):
             self._server.cancel_all_calls()
-            await asyncio.wait((self._is_down,), timeout=_CLOSING)
-        self._queue.shutdown()
+        # Who starts a batch on a queue that is shut down ends the process; of one that is left nobody is in the way.
+        if await self._is_over(_CLOSING):
+            self._queue.shutdown()
+
+    async def _is_over(self, seconds: float) -> bool:
+        """Whether all calls have ended, after so many seconds at the latest, and nobody will say more."""
+        done, _ = await asyncio.wait((self._is_down,), timeout=seconds)
+        _, busy = await asyncio.wait(self._tasks, timeout=seconds) if self._tasks else (done, ())
+        return bool(done) and not busy
 
     def _expect(self) -> None:
         """Have the next call."""
@@ -97,8 +104,11 @@ class Server:
     def _called(self, event: Any) -> None:  # noqa: ANN401 - of a module without types
         if not event.success or event.call_details.method is None:
             return  # it stops
-        self._expect()
-        Call(event, self._loop).begin(self._methods.get(event.call_details.method, _unimplemented))
+        if not self._is_stopped:
+            self._expect()
+        task = Call(event, self._loop).begin(self._methods.get(event.call_details.method, _unimplemented))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _check(self, call: "Call") -> None:
         """Answer a health check."""
@@ -128,11 +138,11 @@ class Server:
     def _handle(self) -> None:
         self._is_told = False  # first: what comes from now on is told anew
         try:
-            while self._events:
+            for _ in range(len(self._events)):  # no more: others have their turn, too
                 event = self._events.popleft()
                 event.tag(event)
         finally:
-            if self._events:  # one failed, which the loop reports; the others have nothing to do with it
+            if self._events:  # some came meanwhile; or one failed, which the loop reports, and no other waits for it
                 self._tell()
 
 
@@ -156,10 +166,11 @@ class Call(Quick):
         self._is_opened = self._is_ended = False
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, serve: Callable[["Call"], Awaitable[None]]) -> None:
+    def begin(self, serve: Callable[["Call"], Awaitable[None]]) -> asyncio.Task[None]:
         """Have it served."""
-        self._task = self._loop.create_task(self._served(serve))
+        task = self._task = self._loop.create_task(self._served(serve))
         self._start((cygrpc.ReceiveCloseOnServerOperation(_PLAIN),), self._gone)
+        return task
 
     def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
         """What came with the call."""
@@ -175,7 +186,7 @@ class Call(Quick):
         """Have a message sent, with the next batch at the latest."""
         if self._reply is not None:
             sent = self._loop.create_future()
-            self._start(self._sending(), partial(_hear, sent))
+            self._start(self._sending(), partial(hear, sent))
             await sent
         self._reply = data
 
@@ -196,7 +207,7 @@ class Call(Quick):
         finally:
             if not self._is_ended:
                 self._end(grpc.StatusCode.UNKNOWN, "")
-            self.quick = _leave  # what it was knows this call, which must go at once
+            self.quick, self._task = _leave, None  # what they were knows this call, which must go at once
 
     def _asked(self) -> asyncio.Future[bytes | None]:
         coming = self._coming = self._loop.create_future()
@@ -208,11 +219,15 @@ class Call(Quick):
 
     def _came(self, event: Any) -> None:  # noqa: ANN401
         data = event.batch_operations[-1].message() if event is not None else None
-        if data is not None and (reply := self.quick(data)) is not None:
+        reply = None
+        try:
+            reply = None if data is None else self.quick(data)
+        finally:  # what fails is reported by the loop; the message has its answer from the task
+            if reply is None and self._coming is not None and not self._coming.done():
+                self._coming.set_result(data)
+        if reply is not None:
             self._reply = reply
             self._exchange()
-        elif self._coming is not None and not self._coming.done():
-            self._coming.set_result(data)
 
     def _gone(self, event: Any) -> None:  # noqa: ANN401
         """Nothing more can be said: it has its status, or the other side has left."""
@@ -236,11 +251,6 @@ class Call(Quick):
         """Start a batch. Where that cannot be done, since the call is over, `then` hears of no event."""
         if self._call.start_server_batch(operations, then) != _STARTED:
             self._loop.call_soon(then, None)
-
-
-def _hear(heard: asyncio.Future[None], _: Any) -> None:  # noqa: ANN401
-    if not heard.done():
-        heard.set_result(None)
 
 
 def _nothing(_: Any) -> None:  # noqa: ANN401

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 LOOK = 1.0  # seconds between two looks
 AGAIN = 30  # looks after which what failed is tried again, though its files are the same: a disk may have room again
-_PATIENCE = 30.0  # seconds for who makes it
+_PATIENCE = 10.0  # seconds for who makes it, which takes half of one
 
 
 class NotMade(SidecarError):
@@ -108,7 +108,8 @@ class Rotation:
         # Before anybody reads them: what is written meanwhile is due again. That somebody takes longer to start than
         # the kernel's clock to tick, so that a write which leaves the stamp as it is comes before the reading.
         self._stamps |= {part.setting: _stamps(part) for part in wanted}
-        made = _ordered(Order(settings=self.settings, parts=wanted, proves=self._proves)) if wanted else []
+        settings = self.settings.without_store_credentials()
+        made = _ordered(Order(settings=settings, parts=wanted, proves=self._proves)) if wanted else []
         return list(zip(wanted, made, strict=True))
 
     def _is_used(self, name: str, *, changed: bool = False, trouble: str = "") -> bool:
@@ -140,7 +141,7 @@ def _ordered(order: Order) -> list[Outcome]:
             timeout=_PATIENCE,
             check=True,
         )
-    except (OSError, subprocess.SubprocessError):
+        return pickle.loads(done.stdout)  # type: ignore[no-any-return]  # noqa: S301 - from our own child, through a pipe
+    except (OSError, subprocess.SubprocessError, pickle.UnpicklingError, EOFError):
         msg = "what Envoy reads of keys and certificates could not be made"
         raise NotMade(msg) from None
-    return pickle.loads(done.stdout)  # type: ignore[no-any-return]  # noqa: S301 - from our own child, through a pipe

@@ -403,9 +403,9 @@ class Stream:
         """Whether `records` were committed within `bound` seconds. They are kept either way."""
         kept, loop = self._keep(records), asyncio.get_running_loop()
         heard = loop.create_future()
-        hear = partial(_hear, heard)
-        kept.add_done_callback(hear)
-        late = loop.call_later(bound, hear, kept)
+        hearing = partial(hear, heard)
+        kept.add_done_callback(hearing)
+        late = loop.call_later(bound, hearing, kept)
         try:
             await heard
         finally:
@@ -452,7 +452,8 @@ class Stream:
         return self._asked_at is not None and self._shared.pulse.now() - self._asked_at >= STALL
 
 
-def _hear(heard: asyncio.Future[None], _: object) -> None:
+def hear(heard: asyncio.Future[None], _: object) -> None:
+    """What is waited for is there; safe to call twice."""
     if not heard.done():
         heard.set_result(None)
 

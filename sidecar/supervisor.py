@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import signal
 import socket
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -53,6 +54,7 @@ def up(settings: Settings) -> None:
         premises.store(settings)
         premises.dumps(settings)
         rotation = Rotation(settings.model_copy(update={"verdict": secrets.token_hex(16)}))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # until the bridge takes it: no secret is left behind
         try:
             rotation.begin()
             asyncio.run(Bridge(rotation, binary, lock).run())

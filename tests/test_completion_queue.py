@@ -74,6 +74,25 @@ async def test_what_fails_in_one_call_is_reported_and_no_other_waits_for_it(
     assert [str(told["exception"]) for told in reported] == ["once"]
 
 
+async def test_what_fails_beside_a_message_is_reported_and_the_message_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: reported.append(told))
+
+    def failing(*_: object) -> None:
+        msg = "beside it"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("sidecar.server._quick", failing)
+    async with serving(tmp_path) as worker:
+        stream = worker.stream()
+        assert await stream.ask(peer.request_headers()) == [peer.HEADERS_SEEN]
+        assert await stream.ask(peer.request_body(b'{"model":"gpt-5","input":"hi"}'))
+        await stream.end()
+    assert {str(told["exception"]) for told in reported} == {"beside it"}
+
+
 async def test_only_what_there_is_can_be_called_and_only_what_serves_has_health(tmp_path: Path) -> None:
     async with serving(tmp_path) as worker:
         with pytest.raises(grpc.aio.AioRpcError) as refused:

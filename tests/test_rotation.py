@@ -319,7 +319,7 @@ def test_a_provider_s_own_authorities_are_named_and_the_system_s_are_not(tmp_pat
     own = Provider(name="own", ca_file=tls.client_ca_file)
     unread = Provider(name="near", base_url="http://127.0.0.1", ca_file=tls.client_ca_file)
     rotation = began(tmp_path, providers=(own, unread, Provider(name="usual")))
-    made = rotation.settings.secrets / "provider-own-authorities.json"
+    made = rotation.settings.secrets / "provider-own.authorities.json"
     assert list(rotation.settings.secrets.iterdir()) == [made]
     (tmp_path / "ca.pem").write_text("none")
     with capture_logs() as lines:

@@ -86,7 +86,11 @@ def _issuers(settings: Settings) -> None:
         _check_jwks(f"issuers[{index}].jwks_file", issuer.jwks_file)
     from sidecar.bootstrap import identity  # noqa: PLC0415 - slow to import
 
-    _write({settings.issuer_keys: identity.issuer_keys(settings)})
+    try:
+        keys = identity.issuer_keys(settings)
+    except (OSError, UnicodeDecodeError):  # changed since it was found sound
+        raise BadSetting(line("issuers.jwks_file", "", "cannot be read")) from None
+    _write({settings.issuer_keys: keys})
 
 
 def _certificates(settings: Settings, *, proves: bool) -> str:

@@ -178,8 +178,8 @@ def jwks(value: Path | None) -> Path | None:
     if value is None:
         return None
     try:
-        keys = json.loads(value.read_bytes())["keys"]
-    except (OSError, ValueError, KeyError, TypeError):
+        keys = json.loads(value.read_text("utf-8"))["keys"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         keys = None
     if not isinstance(keys, list) or not keys:
         refuse('a file with a JSON Web Key Set: {"keys": [...]}')

@@ -64,7 +64,7 @@ def central_key(provider: Provider) -> str:
 
 def authorities(provider: Provider) -> str:
     """The name of what a provider is judged by that has authorities of its own."""
-    return f"provider-{provider.name}-authorities"
+    return f"provider-{provider.name}.authorities"  # no name has a dot
 
 
 Stamp = tuple[int, ...]

@@ -217,9 +217,9 @@ def test_a_certificate_must_be_the_hosts_own(tmp_path: Path) -> None:
             "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "h.example"}}],
         },
         "validation_context_sds_secret_config": {
-            "name": "provider-name-authorities",
+            "name": "provider-name.authorities",
             "sds_config": {
-                "path_config_source": {"path": str(tmp_path / "secrets/provider-name-authorities.json")},
+                "path_config_source": {"path": str(tmp_path / "secrets/provider-name.authorities.json")},
                 "resource_api_version": "V3",
             },
         },

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.assignment import Assignment
 from sidecar.settings import Limits, Provider, Recorder, Settings
-from tests.contract import peer
+from tests.contract import peer, worker
 from tests.contract.worker import locked
 
 BODY = b'{"model":"gpt-5","input":"canary in the prompt","stream":true}'
@@ -47,6 +48,7 @@ def assignment(folder: Path, ready: int, limits: Limits) -> Assignment:
         providers=(Provider(api_key="sk-canary-0123456789abcdef"),),
         limits=limits,
         verdict="b1946ac9",
+        grpc_server=worker.SERVED,
     )
     return Assignment(settings=settings, socket=folder / "w.sock", worker="host:0", ready=ready)
 
@@ -122,18 +124,37 @@ async def test_a_small_limit_for_requests_is_none_for_answers(folder: Path) -> N
     assert ends(folder) == [("completed", None, "host:0")]
 
 
+async def health(channel: aio.Channel) -> int:
+    """What a health check is told."""
+    return (await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())).status
+
+
+async def test_told_to_stop_it_cuts_what_does_not_end_and_loses_nothing(child: Child, folder: Path) -> None:
+    """However many there are, and however far they have come."""
+    assert child.process.stdin is not None
+    async with peer.channel(child.address) as channel:
+        streams = [peer.talk(channel) for _ in range(50)]
+        for stream in streams[:25]:
+            await stream.ask(peer.request_headers(), peer.request_body(BODY), peer.response_headers(peer.EVENTS))
+        for stream in streams[25:]:
+            await stream.ask(peer.request_headers())
+        child.process.stdin.write(b"4.0\n")
+        assert (await child.ended())[0] == 0
+    assert ends(folder) == [("failed", "unobserved", "host:0")] * 25
+
+
 async def test_told_to_stop_it_lets_what_is_under_way_end(child: Child, folder: Path) -> None:
     """Envoy hears first that nothing new is wanted."""
     async with peer.channel(child.address) as channel:
-        stream, health = peer.talk(channel), health_pb2_grpc.HealthStub(channel)
-        watch = health.Watch(health_pb2.HealthCheckRequest())
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        stream = peer.talk(channel)
+        assert await health(channel) == health_pb2.HealthCheckResponse.SERVING
         await stream.ask(peer.request_headers(), peer.request_body(BODY), peer.response_headers(peer.EVENTS))
         child.process.send_signal(signal.SIGTERM)
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        async with asyncio.timeout(peer.PATIENCE):
+            while await health(channel) == health_pb2.HealthCheckResponse.SERVING:
+                pass
         assert await stream.ask(peer.response_body(ANSWER)) == [peer.ANSWER_BODY_SEEN]
         assert await stream.end() == []
-        watch.cancel()
     assert (await child.ended())[0] == 0
     assert ends(folder) == [("completed", None, "host:0")]
 

@@ -88,6 +88,20 @@ def test_what_holds_no_key_is_no_key_set(held: str) -> None:
         written(f'identity = {{source = "jwt"}}\n{ISSUER}jwks_file = "empty.json"')
 
 
+@pytest.mark.parametrize(
+    "held",
+    [
+        json.dumps({"keys": [{"kty": "RSA"}]}).encode("utf-16"),
+        b'\xef\xbb\xbf{"keys": [{"kty": "RSA"}]}',
+        b'{"keys": ' + b"[" * 100_000,
+    ],
+)
+def test_what_envoy_would_not_read_is_no_key_set(held: bytes) -> None:
+    Path("odd.json").write_bytes(held)
+    with pytest.raises(BadSetting, match="allowed: a file with a JSON Web Key Set"):
+        written(f'identity = {{source = "jwt"}}\n{ISSUER}jwks_file = "odd.json"')
+
+
 def test_an_issuer_has_its_keys_in_one_place() -> None:
     both = 'jwks_file = "jwks.json"\njwks_url = "https://i.example/keys"'
     with pytest.raises(BadSetting, match=r"^issuers\[0\].jwks_file = .*: allowed: either jwks_file or jwks_url$"):

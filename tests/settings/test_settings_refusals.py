@@ -7,8 +7,8 @@ from sidecar.settings import load
 
 KEY = "sk-secret-0123456789"
 TOP = (
-    "listen, admin, runtime_dir, workers, verdict, envoy, identity, issuers, tls, credentials, policies, providers, "
-    "recorder, telemetry, limits, service, dump, console"
+    "listen, admin, runtime_dir, workers, grpc_server, verdict, envoy, identity, issuers, tls, credentials, policies, "
+    "providers, recorder, telemetry, limits, service, dump, console"
 )
 PROVIDER = (
     "name, type, base_url, ca_file, api_key, api_key_file, auth_header, byok, send_actor_headers, pass_cookies, "
