@@ -85,8 +85,8 @@ class PostgresStore:
     def _stored(self, connection: psycopg.Connection[Any], batch: Batch) -> frozenset[str]:
         work = [(INSERT[table], batch.rows[table], 0) for table in TABLES if batch.rows.get(table)]
         work += [(END, batch.ends, -1)] if batch.ends else []
-        self._prepare(connection, touched(batch))
-        with suppress(*_UNFIT):  # or of a month that was dropped since we looked
+        with suppress(*_UNFIT, errors.UndefinedTable):  # or of a month that is being dropped, or was since we looked
+            self._prepare(connection, touched(batch))
             return self._together(connection, work)
         self._months.clear()
         with self._transaction(connection):

@@ -132,6 +132,10 @@ def _kill_a_worker(running: Bridge, provider: ThreadedProvider, script: Script) 
     script[lost] = streamed("planted", hold=1)
     with asking(running.port, lost, request(streams=True)) as connection:
         connection.head()
+        (interception,) = (one.interception["id"] for one in running.sessions(lost))
+        eventually(
+            lambda: f'"{interception}"' in running.output, "the line of its start, which a worker says by and by"
+        )
         (worker,) = running.workers()
         os.kill(worker, signal.SIGABRT)
         provider.release(lost)
