@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from sidecar.core.errors import SidecarError
 from sidecar.server import SERVICE, Processor
+from sidecar.settings.model import ServerKind
 
-Kind = Literal["asyncio", "completion_queue"]
 _OVERHEAD = 1_048_576  # bytes of a message beside the body: headers, attributes, framing
 _LARGEST_CHUNK = 8_388_608  # bytes; of a response Envoy sends what its buffers hold at once, seen up to 2 MiB
 
@@ -28,14 +28,14 @@ class Server(Protocol):
         """Take no call any more; those under way have `grace` seconds to end."""
 
 
-async def listen(processor: Processor, socket: Path, kind: Kind = "asyncio") -> Server:
+async def listen(processor: Processor, socket: Path, kind: ServerKind = "asyncio") -> Server:
     """What serves `processor` at that Unix socket, from now on. Raises SidecarError where it cannot."""
     server = _server(processor, socket, kind)
     await server.start()
     return server
 
 
-def _server(processor: Processor, socket: Path, kind: Kind) -> Server:
+def _server(processor: Processor, socket: Path, kind: ServerKind) -> Server:
     options = _options(processor.policy.bounds.request_bytes)
     try:
         if kind == "asyncio":

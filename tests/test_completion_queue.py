@@ -12,7 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sidecar import completion_queue
 from sidecar.completion_queue import Call
 from sidecar.core.errors import SidecarError
-from sidecar.serving import Kind, listen
+from sidecar.serving import listen
+from sidecar.settings.model import ServerKind
 from tests.contract import peer
 from tests.contract.worker import Worker, serving
 
@@ -118,8 +119,8 @@ async def test_a_grpc_that_lacks_a_part_is_refused_by_the_settings_name(
             await listen(worker.processor, tmp_path / "another", "completion_queue")
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
-async def test_a_socket_that_cannot_be_is_said_in_one_line(kind: Kind, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", get_args(ServerKind))
+async def test_a_socket_that_cannot_be_is_said_in_one_line(kind: ServerKind, tmp_path: Path) -> None:
     async with serving(tmp_path) as worker:
         with pytest.raises(SidecarError, match="cannot listen at"):
             await listen(worker.processor, tmp_path / "nowhere" / "s", kind)

@@ -36,6 +36,7 @@ Wait = Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)]
 
 
 StoreKind = Literal["sqlite", "postgresql", "service"]
+ServerKind = Literal["asyncio", "completion_queue"]
 STORE_KINDS: Final[Mapping[str, StoreKind]] = {
     "sqlite": "sqlite",
     "postgresql": "postgresql",
@@ -189,7 +190,7 @@ class Settings(Section):
     admin: LoopbackAddress = "127.0.0.1:9901"
     runtime_dir: Annotated[Path, AfterValidator(checks.path)] = Path(".aibridge/run")
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    grpc_server: Literal["asyncio", "completion_queue"] = "asyncio"
+    grpc_server: ServerKind = "asyncio"
     verdict: Annotated[str, AfterValidator(checks.verdict)] = "allow"
     envoy: OptionalFile = None
     identity: Identity = Field(default_factory=Identity)

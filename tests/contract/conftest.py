@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from sidecar.recorder.migration import migrate
-from sidecar.serving import Kind
+from sidecar.settings.model import ServerKind
 from tests.contract.worker import Worker, serving
 
 
@@ -18,7 +18,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return database
 
 
-@pytest.fixture(params=get_args(Kind))
+@pytest.fixture(params=get_args(ServerKind))
 def folder(request: pytest.FixtureRequest, tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a worker may have its journal and its socket; with each server in turn."""
     monkeypatch.setattr("tests.contract.worker.SERVED", request.param)

@@ -18,7 +18,8 @@ from sidecar.pulse import Pulse
 from sidecar.recorder.journal import Journal
 from sidecar.recorder.migration import migrate
 from sidecar.server import Processor
-from sidecar.serving import Kind, Server, listen
+from sidecar.serving import Server, listen
+from sidecar.settings.model import ServerKind
 from sidecar.telemetry.traces import NoTraces
 from tests.contract.peer import PATIENCE, Talk, channel, talk
 
@@ -26,7 +27,7 @@ NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 FIRST = "01a0c450-6c00-7000-8000-000000000000"  # the first id of that moment
 KEY = "sk-central-0123456789abcdef"
 OPENAI = Provider(name="openai", type="openai", base_url="https://api.openai.com/v1", api_key=SecretStr(KEY))
-SERVED: Kind = "asyncio"  # by which server; a fixture says it
+SERVED: ServerKind = "asyncio"  # by which server; a fixture says it
 POLICY = Policy(providers={"openai": OPENAI}, bounds=Bounds(request_bytes=8_388_608))
 
 

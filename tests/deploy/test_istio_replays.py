@@ -13,54 +13,38 @@ from tests.e2e.scripts import Script
 from tests.transcripts import Transcript
 
 
-@pytest.fixture(scope="module")
-def sidecar(tmp_path_factory: pytest.TempPathFactory, named: dict[str, object]) -> Iterator[Mesh]:
-    """The Envoy of a program's own pod."""
-    folder, authorities = tmp_path_factory.mktemp("sidecar"), str(named["ca_file"])
-    with meshes.mesh(folder, "sidecar", {"providers": [named]}, authorities=authorities) as started:
-        yield started
+@pytest.fixture(scope="module", params=["sidecar", "gateway"])
+def played(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, named: dict[str, object]
+) -> Iterator[tuple[Mesh, str]]:
+    """The Envoy of a program's own pod, or an egress gateway's, and who asks it.
 
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, named: dict[str, object]) -> Iterator[Mesh]:
-    """An egress gateway's."""
-    folder, authorities = tmp_path_factory.mktemp("gateway"), str(named["ca_file"])
-    settings = {"identity": {"source": "mtls"}, "providers": [named]}
-    with meshes.gateway(folder, settings, authorities=authorities) as started:
-        yield started
-
-
-@pytest.mark.parametrize("coding", CODINGS)
-@pytest.mark.parametrize(("transcript", "streaming"), PLAYS, ids=NAMES)
-def test_a_situation_passes_through_the_program_s_own_envoy(  # noqa: PLR0913, PLR0917 - fixtures and parameters
-    transcript: Transcript,
-    streaming: bool,  # noqa: FBT001 - what a transcript is played by
-    coding: str,
-    case: str,
-    sidecar: Mesh,
-    script: Script,
-    beyond: ThreadedProvider,
-) -> None:
-    def asked(body: bytes, path: str, *more: tuple[str, str]) -> Response:
-        return sidecar.ask(case, body, *more, path=path)
-
-    Stage(sidecar, beyond, script).replay(case, transcript, streaming=streaming, actor=ACTOR, ask=asked, coding=coding)
+    Every request says `x-forwarded-user: ada`; what counts in a gateway is the certificate.
+    """
+    folder, authorities = tmp_path_factory.mktemp(request.param), str(named["ca_file"])
+    if request.param == "sidecar":
+        with meshes.mesh(folder, "sidecar", {"providers": [named]}, authorities=authorities) as started:
+            yield started, ACTOR
+    else:
+        settings = {"identity": {"source": "mtls"}, "providers": [named]}
+        with meshes.gateway(folder, settings, authorities=authorities) as started:
+            yield started, AGENT
 
 
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize(("transcript", "streaming"), PLAYS, ids=NAMES)
-def test_a_situation_passes_through_the_egress_gateway(  # noqa: PLR0913, PLR0917 - fixtures and parameters
+def test_a_situation_passes_through_the_patched_listener(  # noqa: PLR0913, PLR0917 - fixtures and parameters
     transcript: Transcript,
     streaming: bool,  # noqa: FBT001 - what a transcript is played by
     coding: str,
     case: str,
-    gateway: Mesh,
+    played: tuple[Mesh, str],
     script: Script,
     beyond: ThreadedProvider,
 ) -> None:
-    """Every request says `x-forwarded-user: ada` as well; what counts is the certificate."""
+    mesh, actor = played
 
     def asked(body: bytes, path: str, *more: tuple[str, str]) -> Response:
-        return gateway.ask(case, body, *more, path=path)
+        return mesh.ask(case, body, *more, path=path)
 
-    Stage(gateway, beyond, script).replay(case, transcript, streaming=streaming, actor=AGENT, ask=asked, coding=coding)
+    Stage(mesh, beyond, script).replay(case, transcript, streaming=streaming, actor=actor, ask=asked, coding=coding)

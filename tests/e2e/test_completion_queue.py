@@ -14,9 +14,7 @@ from tests.transcripts import Transcript
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory, provider: ThreadedProvider) -> Iterator[Bridge]:
-    folder = tmp_path_factory.mktemp("quick")
-
-    with bridge(folder, provider.url, grpc_server="completion_queue") as running:
+    with bridge(tmp_path_factory.mktemp("quick"), provider.url, grpc_server="completion_queue") as running:
         yield running
 
 
@@ -32,6 +30,4 @@ def test_a_situation_passes_untouched_and_is_recorded_at_once(  # noqa: PLR0913,
     def asked(body: bytes, path: str, *more: tuple[str, str]) -> Response:
         return ask(quick.port, case, body, *more, path=path)
 
-    Stage(quick, provider, script).replay(
-        case, transcript, streaming=streaming, actor=ACTOR, ask=asked, coding="identity"
-    )
+    Stage(quick, provider, script).replay(case, transcript, streaming=streaming, actor=ACTOR, ask=asked)
