@@ -8,12 +8,11 @@ public interface, so there is a setting for it (decision 19).
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -27,6 +26,8 @@ from sidecar.server import SERVICE, Processor, Quick, hear
 
 _PLAIN = 0  # flags of an operation
 _STARTED = 0  # GRPC_CALL_OK
+_NOW = 0  # a deadline that is over
+_AT_ONCE = 16  # events dealt with before others have their turn
 _CLOSING = 0.2  # seconds that calls which were cancelled have to end; `app` has little more
 _HEALTH: Final = b"/grpc.health.v1.Health/Check"
 _PROCESS: Final = f"/{SERVICE}/Process".encode()
@@ -58,8 +59,9 @@ class Server:
         }
         self._is_healthy = True
         self._is_stopped = False
-        self._events: deque[Any] = deque()  # heard, to be dealt with on the loop
-        self._is_told = False  # so that the loop will look
+        self._heard: Any = None  # an event, to be dealt with on the loop
+        self._resting = Lock()  # free while the loop deals with none, so that the thread may wait for the next
+        self._resting.acquire()
         self._is_down = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue = cygrpc.CompletionQueue()
@@ -67,7 +69,7 @@ class Server:
         self._server.register_completion_queue(self._queue)
         if not self._server.add_http2_port(f"unix:{socket}".encode()):
             raise RuntimeError
-        self._thread = Thread(target=self._poll, name="completion queue", daemon=True)
+        self._thread = Thread(target=self._wait, name="completion queue", daemon=True)
 
     async def start(self) -> None:
         """Serve."""
@@ -123,27 +125,37 @@ class Server:
         found = status.SERVING if self._is_healthy else status.NOT_SERVING
         await call.write(status(status=found).SerializeToString())
 
-    def _poll(self) -> None:
-        """Bring events to the loop, on a thread of its own."""
-        while (event := self._queue.poll()).completion_type != cygrpc.CompletionType.queue_shutdown:
-            self._events.append(event)
-            if not self._is_told:
-                self._tell()
+    def _wait(self) -> None:
+        """Wake the loop for an event where it rests, on a thread of its own; what follows the loop takes by itself.
 
-    def _tell(self) -> None:
-        self._is_told = True
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._handle)
+        So the thread seldom wants the interpreter's lock: while the loop is at work it waits for the loop alone.
+        """
+        while True:
+            self._heard = self._queue.poll()
+            if self._heard.completion_type == cygrpc.CompletionType.queue_shutdown:
+                return
+            try:
+                self._loop.call_soon_threadsafe(self._take)
+            except RuntimeError:  # it is closed
+                return
+            self._resting.acquire()
 
-    def _handle(self) -> None:
-        self._is_told = False  # first: what comes from now on is told anew
+    def _take(self) -> None:
+        """Deal with the events that there are, and look again once others have had their turn; rest without any."""
+        event, self._heard = self._heard or self._queue.poll(_NOW), None
+        count = 0
         try:
-            for _ in range(len(self._events)):  # no more: others have their turn, too
-                event = self._events.popleft()
+            while event.completion_type == cygrpc.CompletionType.operation_complete:
+                count += 1
                 event.tag(event)
-        finally:
-            if self._events:  # some came meanwhile; or one failed, which the loop reports, and no other waits for it
-                self._tell()
+                if count == _AT_ONCE:
+                    break
+                event = self._queue.poll(_NOW)
+        finally:  # one that failed is reported by the loop, and no other waits for it
+            if count:
+                self._loop.call_soon(self._take)
+            else:
+                self._resting.release()
 
 
 class _Ended(Exception):
