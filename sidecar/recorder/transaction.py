@@ -1,11 +1,11 @@
 """Rows into one durable transaction; a row that no database could hold is left out, its neighbours are not."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter, itemgetter
+from collections.abc import Iterable, Sequence
+from itertools import chain, groupby
+from operator import attrgetter
 
-from sidecar.recorder.rows import Row, Stored
+from sidecar.recorder.rows import Row, Statement, Stored, Values
 
 # A value's fault: trying again would change nothing. (Not a number, beyond 64 bits, a type SQLite does not know, a
 # lone surrogate, longer than SQLite's limit, NULL where none may be.)
@@ -24,7 +24,7 @@ UNFIT = (
 TROUBLE = (sqlite3.Error, MemoryError)
 
 _by_rank = attrgetter("statement.rank")
-_values = itemgetter(2)
+_statement = attrgetter("statement")
 
 
 def commit(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Stored]:
@@ -50,13 +50,20 @@ def _together(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         connection.execute(rows[0].statement.sql, rows[0].values)
         return
     connection.execute("BEGIN IMMEDIATE")
-    for sql, group in _groups(rows):
-        connection.executemany(sql, map(_values, group))
+    for statement, group in groupby(rows, key=_statement):
+        _write(connection, statement, [row.values for row in group])
     connection.execute("COMMIT")
 
 
-def _groups(rows: Iterable[Row]) -> Iterator[tuple[str, Iterator[Row]]]:
-    return groupby(rows, key=attrgetter("statement.sql"))
+def _write(connection: sqlite3.Connection, statement: Statement, rows: Sequence[Values]) -> None:
+    """Few calls for many rows: after each row of a call of its own the interpreter's lock has to be had again."""
+    start = 0
+    for count, sql in statement.several.items():
+        while len(rows) - start >= count:
+            connection.execute(sql, tuple(chain.from_iterable(rows[start : start + count])))
+            start += count
+    if start < len(rows):
+        connection.executemany(statement.sql, rows[start:])
 
 
 def _one_by_one(connection: sqlite3.Connection, rows: Iterable[Row]) -> list[Stored]:
