@@ -8,7 +8,7 @@ import asyncio
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar
@@ -16,6 +16,7 @@ from typing import NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar
 import grpc
 import structlog
 from grpc import aio
+from msgspec.structs import replace
 
 from sidecar import wire
 from sidecar.core.admission import length

@@ -2,12 +2,12 @@ import io
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from sidecar.core.errors import BadSetting, JournalUnavailable

@@ -1,7 +1,8 @@
 """What is decided from a request's headers alone: whether it has a route, an actor and a credential."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sidecar.core import credentials, identity, routes
 from sidecar.core.credentials import Credential
@@ -15,8 +16,7 @@ from sidecar.core.routes import NoRoute, Route, Treatment
 _METHOD_NOT_ALLOWED = 405
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted:
+class Admitted(Struct, frozen=True, kw_only=True):
     """A request that may go on: to have its body read, or straight through."""
 
     headers: Headers

@@ -1,8 +1,8 @@
 """Whose key goes to the provider, and how."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from sidecar.core.events import Headers
@@ -17,8 +17,7 @@ _SOME = _SHOWN[0][1]  # fewer stand in many words that are no keys
 _TELLING = 8  # characters of a key that would give it away
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credential:
+class Credential(Struct, frozen=True, kw_only=True):
     """The key for one request. `hint` is all that may be recorded of `secret`; None: Envoy adds what we do not know."""
 
     kind: CredentialKind

@@ -1,9 +1,11 @@
 """What Envoy, and the journal, tell an interception."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 _NO_CLAIMS: Mapping[str, object] = MappingProxyType({})
@@ -18,8 +20,7 @@ class Side(Enum):
     RESPONSE = "response"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headers:
+class Headers(Struct, frozen=True, kw_only=True):
     """A header block as Envoy presents it.
 
     Names are lower-case; bytes of a value that are not UTF-8 stand as lone surrogates (`surrogateescape`), so that
@@ -31,24 +32,28 @@ class Headers:
     at: float
     pairs: tuple[tuple[str, str], ...]
     end: bool = False
-    attributes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
-    claims: Mapping[str, object] = field(default_factory=lambda: _NO_CLAIMS, repr=False)
-    _firsts: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    attributes: Mapping[str, str] = NOTHING
+    claims: Mapping[str, object] = _NO_CLAIMS
+    _firsts: Mapping[str, str] = NOTHING  # made of the pairs
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_firsts", dict(reversed(self.pairs)))
+        force_setattr(self, "_firsts", dict(reversed(self.pairs)))
+
+    def __repr__(self) -> str:
+        """Everything but the claims, which say who somebody is."""
+        shown = (f"{name}={getattr(self, name)!r}" for name in ("side", "at", "pairs", "end", "attributes"))
+        return f"Headers({', '.join(shown)})"
 
     def all(self, name: str) -> tuple[str, ...]:
         """Every value under exactly this (lower-case) name."""
-        return tuple(value for key, value in self.pairs if key == name) if name in self._firsts else ()
+        return tuple([value for key, value in self.pairs if key == name]) if name in self._firsts else ()
 
     def first(self, name: str) -> str | None:
         """The first value under exactly this (lower-case) name."""
         return self._firsts.get(name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
+class Body(Struct, frozen=True, kw_only=True):
     """Bytes of a body; `end` when Envoy says that they are the last."""
 
     side: Side
@@ -57,16 +62,14 @@ class Body:
     end: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trailers:
+class Trailers(Struct, frozen=True, kw_only=True):
     """The side's trailers: nothing follows on it."""
 
     side: Side
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(Struct, frozen=True, kw_only=True):
     """The journal's answer about the start record: durable at `at`, or not within its bound."""
 
     at: float

@@ -5,8 +5,9 @@
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from sidecar.core import clients, credentials, phases, requests
 from sidecar.core.admission import Admitted, admit

@@ -8,10 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from sidecar.core import mending
 from sidecar.core.errors import SidecarError
@@ -24,6 +23,8 @@ MAX_MEMBERS = 10_000
 
 _SLICE = 262_144
 _SMALL = 5 * MAX_MEMBERS  # bytes: so few cannot have more, `"":0,` being the shortest
+_BRACE = ord("{")
+_FEW_DIGITS = 18  # of which 64 bits hold any
 _LONGEST_COUNT = 30  # digits
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _ARRAY = msgspec.json.Decoder(list[Raw])
@@ -45,8 +46,7 @@ class NotJson(SidecarError):
     """The payload is no JSON object."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(Struct, frozen=True, kw_only=True):
     """A JSON object. `twice`: the members whose name stands more than once; of these `members` has the last."""
 
     members: Mapping[str, Raw]
@@ -108,7 +108,7 @@ def value(document: str) -> str | None:
 
 def members(raw: Raw | None) -> Mapping[str, Raw]:
     """Return the members of an object; none of what is no object, or has too many."""
-    if not raw or kind(raw) != "{":
+    if not raw or memoryview(raw)[0] != _BRACE:
         return {}
     data = bytes(raw)
     try:
@@ -129,10 +129,12 @@ def items(raw: Raw | None) -> list[Raw]:
 
 def string(raw: Raw | None) -> str | None:
     """Return a string's value, invalid UTF-8 replaced; None for what is no string."""
-    if not raw or kind(raw) != '"':
+    if not raw:
         return None
     try:
-        return _STRING.decode(raw)
+        return _STRING.decode(raw)  # it sees by the first character what is none
+    except msgspec.ValidationError:
+        return None
     except UnicodeDecodeError:
         return _STRING.decode(text(raw)) if len(raw) <= mending.MAX_LENIENT_BYTES else None
 
@@ -150,6 +152,8 @@ def text(raw: Raw) -> str:
 def count(raw: Raw | None) -> int:
     """Return a count: not negative, at most 64 bits; 0 for what is no integer (`5.0` and `1e2` are)."""
     digits = bytes(raw or b"")
+    if digits.isdigit() and len(digits) <= _FEW_DIGITS:  # nearly always
+        return int(digits)
     if _INTEGER.match(digits):
         return clamp(int(digits) if len(digits) <= _LONGEST_COUNT else -1 if digits.startswith(b"-") else MAX_COUNT)
     if len(digits) > _LONGEST_COUNT or not _NUMBER.match(digits):

@@ -9,10 +9,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from sidecar.core.masks import MASK, Masks
 from sidecar.core.records import Ended, Passed, Prompt, Record, Started, Thought, Tokens, Tool

@@ -10,10 +10,10 @@ one of them may be the response's last (`may_have_ended`), or the chunk is long 
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from io import BytesIO
 from typing import Protocol
 
+from msgspec.structs import replace
 from typing_extensions import override
 
 from sidecar.core.content import Decoder
@@ -229,7 +229,8 @@ class Reading(Unread):
 
     @override
     def answered(self) -> Answered:
-        return replace(self._answer.answered, response=self._answer.id)
+        answered = self._answer.answered
+        return answered if answered.response == self.id else replace(answered, response=self.id)
 
     def _labelled(self, content_type: str) -> "_Format | None":
         if self._status not in _SUCCESS:

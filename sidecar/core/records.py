@@ -5,8 +5,9 @@ Times are seconds since the epoch. Texts are already clean (`text.clean`): no lo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class ErrorType(StrEnum):
@@ -33,16 +34,14 @@ class CredentialKind(StrEnum):
     CENTRALIZED = "centralized"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """What went wrong, in our own words; never the provider's message."""
 
     type: ErrorType
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class Parameters(Struct, frozen=True, kw_only=True):
     """What a request asks for beside content (API reference: POST /v1/responses). Not stored; None: not said."""
 
     reasoning_level: str | None = None
@@ -55,8 +54,7 @@ class Parameters:
     top_p: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Struct, frozen=True, kw_only=True):
     """What a response says of itself (API reference: the Response object). Not stored; empty or None: not said.
 
     `first_at`: when the first bytes of its body came.
@@ -70,8 +68,7 @@ class Answered:
     first_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(Struct, frozen=True, kw_only=True):
     """A request that was understood and is about to be decided. `at`: when its headers arrived."""
 
     interception: str
@@ -96,16 +93,14 @@ class Started:
     parameters: Parameters = Parameters()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forwarded:
+class Forwarded(Struct, frozen=True, kw_only=True):
     """The verdict was to let the request pass. Not stored: the spans' `Upstream` begins here."""
 
     interception: str
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class Prompt(Struct, frozen=True, kw_only=True):
     """What the user asked. `msg_id`: the response id, empty when none was seen."""
 
     interception: str
@@ -114,8 +109,7 @@ class Prompt:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
+class Tokens(Struct, frozen=True, kw_only=True):
     """The provider's own count; never estimated. `input` excludes what was read from or written to the cache."""
 
     interception: str
@@ -130,8 +124,7 @@ class Tokens:
     service_tier: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
+class Tool(Struct, frozen=True, kw_only=True):
     """A tool the model called. `input`: JSON text (a string is encoded too); None when there is none."""
 
     interception: str
@@ -147,8 +140,7 @@ class Tool:
     invocation_error: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thought:
+class Thought(Struct, frozen=True, kw_only=True):
     """What the model said to itself. `source`: `reasoning_summary` or `commentary`."""
 
     interception: str
@@ -158,8 +150,7 @@ class Thought:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """The interception's one end. `failure` None: completed."""
 
     interception: str
@@ -170,8 +161,7 @@ class Ended:
     answered: Answered = Answered()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passed:
+class Passed(Struct, frozen=True, kw_only=True):
     """A passthrough request: not stored, but traced. `url` is upstream's, without its query."""
 
     at: float

@@ -1,8 +1,7 @@
 """The answers we give ourselves. JSON with `code` and `message`, both strings; nothing reaches the provider."""
 
-from dataclasses import replace
-
 import msgspec
+from msgspec.structs import replace
 
 from sidecar.core.replies import Refuse
 

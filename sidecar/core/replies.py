@@ -1,9 +1,9 @@
 """What we tell Envoy."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from sidecar.core.events import NOTHING, Side
@@ -27,38 +27,34 @@ class Observe(Enum):
     HEADERS = "headers"  # the response's headers alone: the bodies of a passthrough are nobody's business
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
+class Ack(Struct, frozen=True, kw_only=True):
     """Seen; nothing to change."""
 
     side: Side
     part: Part
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
+class Forward(Struct, frozen=True, kw_only=True):
     """The verdict that lets a request pass, with the headers it passes with. `notes` reach the access log."""
 
     part: Part
     set: tuple[tuple[str, str | SecretStr], ...]
     remove: tuple[str, ...]
     observe: Observe = Observe.ALL
-    notes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    notes: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse:
+class Refuse(Struct, frozen=True, kw_only=True):
     """The verdict that stops a request: `body` goes to the client as it stands, nothing goes to the provider."""
 
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     is_for_its_actor: bool = False  # nobody is believed to have asked
-    notes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    notes: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Echo:
+class Echo(Struct, frozen=True, kw_only=True):
     """A chunk handed back to a proxy that works FULL_DUPLEX_STREAMED."""
 
     side: Side
@@ -77,8 +73,7 @@ class Wait(Enum):
     END = "end"  # the records' commit, within a bound: then traffic wins
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """What one event led to: tell Envoy `replies`, in order, once `records` are as safe as `wait` says."""
 
     replies: tuple[Reply, ...] = ()

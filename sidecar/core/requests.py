@@ -6,11 +6,10 @@ surprising schema is no error: nothing is found.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 from urllib.parse import parse_qsl
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from sidecar.core import content, jsontext, mending
 from sidecar.core.errors import SidecarError
@@ -34,8 +33,7 @@ _MOST_PARTS = 10_000
 _TOO_MANY_PARTS = "the last message has too many parts"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What was asked. `model` is clean and cut; `prompt` is cut at the bound on what is recorded."""
 
     model: str
@@ -44,7 +42,7 @@ class Request:
     prompt: str | None
     correlating_tool_call: str | None
     user_id: str | None  # `metadata.user_id`, where Claude Code puts its session
-    parameters: Parameters = field(default_factory=Parameters)
+    parameters: Parameters = Parameters()
 
 
 class Unreadable(SidecarError):
@@ -131,7 +129,7 @@ def _parameters(found: Mapping[str, Raw]) -> Parameters:
 
 
 def _word(raw: Raw | None) -> str | None:
-    return clean(jsontext.string(raw) or "") or None
+    return None if raw is None else clean(jsontext.string(raw) or "") or None
 
 
 def _fraction(raw: Raw | None) -> float | None:

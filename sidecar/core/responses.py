@@ -6,10 +6,11 @@ never fails on a surprising schema; it finds nothing.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from sidecar.core import jsontext
 from sidecar.core.mending import TooComplex
@@ -162,7 +163,6 @@ class Answer:
 
     def _response(self, found: Members, at: float) -> None:
         self._identify(found)
-        self.tokens = self._tokens(found, at)
         self.answered = Answered(
             response=self.id,
             model=_name(found, "model"),
@@ -170,10 +170,11 @@ class Answer:
             status=_name(found, "status"),
             incomplete_reason=_name(jsontext.members(found.get("incomplete_details")), "reason"),
         )
+        self.tokens = self._tokens(found, at)
         output = found.get("output", _NULL)
         if jsontext.kind(output) == "[":
             self.findings = self._findings(jsontext.items(output), at)
-        if jsontext.string(found.get("status")) == "failed":
+        if self.answered.status == "failed":
             self._fail("the provider reported that the response failed", jsontext.members(found.get("error")))
 
     def _identify(self, response: Members) -> None:
@@ -212,8 +213,8 @@ class Answer:
                 "output_reasoning": jsontext.count(received.get("reasoning_tokens")),
                 "total_tokens": jsontext.count(usage.get("total_tokens")),
             },
-            provider_model=_name(response, "model"),
-            service_tier=_name(response, "service_tier"),
+            provider_model=self.answered.model,
+            service_tier=self.answered.service_tier,
         )
 
     def _findings(self, items: Sequence[Raw], at: float) -> list[Finding]:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from sidecar.core.policy import Provider
 
@@ -39,8 +40,7 @@ _TARGET = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Struct, frozen=True, kw_only=True):
     """A listed request. `path` is the one the client sent (`/openai/v1/responses`), without its query."""
 
     provider: Provider
@@ -52,8 +52,7 @@ class Route:
         return self.provider.base_url + self.path.removeprefix(f"/{self.provider.name}/v1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoRoute:
+class NoRoute(Struct, frozen=True, kw_only=True):
     """Not listed: 404, or 405 where only the method is wrong; then `allow` names the ones that are right."""
 
     status: int

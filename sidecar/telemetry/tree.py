@@ -13,8 +13,10 @@ until the end.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from sidecar.core.records import Ended, Failure, Forwarded, Passed, Prompt, Started, Thought, Tokens, Tool
 from sidecar.telemetry import attributes, semconv

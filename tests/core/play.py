@@ -3,10 +3,11 @@
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import brotli  # type: ignore[import-untyped]  # ships no types
+import msgspec
 import zstandard
 from pydantic import SecretStr
 
@@ -87,7 +88,8 @@ def told(records: Iterable[Record]) -> dict[str, Any]:
     """The records by kind, in the vocabulary of the transcripts."""
     found: dict[str, Any] = {"prompt": None, "tokens": None, "tools": [], "thoughts": []}
     for record in records:
-        values = {name: value for name, value in asdict(record).items() if name not in {"interception", "at"}}
+        said = msgspec.to_builtins(record)
+        values = {name: value for name, value in said.items() if name not in {"interception", "at"}}
         match record:
             case Started():
                 found["started"] = {name: values[name] for name in ("model", "correlating_tool_call", "streaming")}

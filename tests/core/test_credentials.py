@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from pydantic import SecretStr
 
 from sidecar.core.credentials import Credential, choose, hint, shows, value
@@ -15,7 +16,7 @@ TOKEN = "sk-user-0123456789abcdefghijkl"  # noqa: S105  made up
 OPENAI = Provider(name="openai", type="openai", base_url="https://api.openai.com/v1", api_key=SecretStr(KEY))
 ADDED = replace(OPENAI, api_key=None, hint="sk-c...6789")
 CENTRAL = Credential(kind=CredentialKind.CENTRALIZED, hint="sk-c...6789", secret=SecretStr(KEY))
-UNKNOWN = replace(CENTRAL, secret=None)
+UNKNOWN = structs.replace(CENTRAL, secret=None)
 BYOK = Credential(kind=CredentialKind.BYOK, hint="sk-u...ijkl", secret=SecretStr(TOKEN))
 
 
@@ -138,7 +139,7 @@ def test_what_is_nothing_like_a_key_is_not(word: str) -> None:
 )
 def test_an_unknown_key_is_told_by_its_hint(key: str, word: str, is_like_it: bool) -> None:  # noqa: FBT001
     """What is too short to be hinted at is like everything."""
-    assert shows(word, replace(UNKNOWN, hint=hint(key)), ["extra-secret"]) is is_like_it
+    assert shows(word, structs.replace(UNKNOWN, hint=hint(key)), ["extra-secret"]) is is_like_it
 
 
 @given(sent=st.lists(st.text(st.characters()) | st.text(" bearBEAR\t\0\udcff").map("Bearer {}".format), max_size=2))

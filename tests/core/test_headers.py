@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from pydantic import SecretStr
 
 from sidecar.core.credentials import Credential
@@ -20,7 +21,7 @@ KEYED = replace(OPENAI, auth_header="Api-Key")
 GOOGLE = replace(OPENAI, auth_header="x-goog-api-key")
 CENTRAL = Credential(kind=CredentialKind.CENTRALIZED, hint="...", secret=SecretStr("central"))
 BYOK = Credential(kind=CredentialKind.BYOK, hint="...", secret=SecretStr("own"))
-ADDED = replace(CENTRAL, secret=None)
+ADDED = structs.replace(CENTRAL, secret=None)
 BEARER = ("authorization", SecretStr("Bearer central"))
 PLAIN = ("accept-encoding", "identity")
 

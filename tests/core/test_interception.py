@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from pydantic import SecretStr
 
 from sidecar.core.errors import OutOfOrder
@@ -177,7 +178,7 @@ def failed(
     """`at` of an end before any body came is 4.0."""
     answered = Answered(response=response, first_at=5.0 if at > RESPONSE_AT else None)
     failure = Failure(type=kind, message=message)
-    return replace(ENDED, at=at, failure=failure, http_status=status, answered=answered)
+    return structs.replace(ENDED, at=at, failure=failure, http_status=status, answered=answered)
 
 
 # The request
@@ -203,7 +204,7 @@ def test_without_a_start_on_the_disk_it_is_refused_and_ended() -> None:
     """A start that commits late is not left open."""
     notes = {"actor": "alice", "interception": ID}
     assert play(request(), asked(), Recorded(at=3.0, durable=False))[-1] == Step(
-        replies=(replace(NOT_RECORDED, notes=notes),),
+        replies=(structs.replace(NOT_RECORDED, notes=notes),),
         records=(
             Ended(
                 interception=ID,
@@ -222,7 +223,7 @@ def test_a_background_request_is_recorded_refused_and_ended() -> None:
     [_, start, verdict] = play(request(), asked(b'{"background":true}'), RECORDED)
     assert start.wait is Wait.START
     assert verdict == Step(
-        replies=(replace(BACKGROUND, notes=notes),),
+        replies=(structs.replace(BACKGROUND, notes=notes),),
         records=(
             Ended(
                 interception=ID,
@@ -272,7 +273,7 @@ def test_a_passthrough_has_its_verdict_at_once() -> None:
     assert steps == [
         Step(
             replies=(
-                replace(
+                structs.replace(
                     FORWARD,
                     part=Part.HEADERS,
                     observe=Observe.HEADERS,
@@ -443,7 +444,7 @@ def test_envoys_own_answer_is_not_the_providers(status: str, details: str, kind:
 
 
 def test_a_response_without_attributes_is_the_providers() -> None:
-    plain = replace(response(), attributes={})
+    plain = structs.replace(response(), attributes={})
     assert play(*BEGUN, plain, answered(ANSWER, end=True))[-1].records == ALL_OF_IT
 
 
@@ -551,7 +552,7 @@ def test_what_was_seen_of_a_cut_response_is_kept() -> None:
     """The terminal event was taken in, but nobody had asked for it to be read."""
     interception = opened(*BEGUN, response(EVENT_STREAM), answered(CREATED))
     assert interception.close(9.0) == (
-        replace(PROMPT, at=9.0),
+        structs.replace(PROMPT, at=9.0),
         failed(ErrorType.DISCONNECTED, "the client or the provider hung up", at=9.0, response="resp_1"),
     )
 
@@ -696,7 +697,7 @@ def test_what_settles_nothing_is_acknowledged(before: tuple[Event, ...], event: 
 
 # A proxy that works FULL_DUPLEX_STREAMED
 
-HEAD = replace(FORWARD, part=Part.HEADERS)
+HEAD = structs.replace(FORWARD, part=Part.HEADERS)
 
 
 def test_a_request_in_pieces_is_let_go_whole() -> None:
@@ -810,7 +811,7 @@ def test_a_denied_request_is_recorded_refused_and_ended(body: bytes) -> None:
     [_, start, verdict] = play(request(), asked(body), RECORDED, policy=NO_GUESTS)
     assert start.wait is Wait.START
     assert verdict == Step(
-        replies=(replace(DENIED, notes=notes),),
+        replies=(structs.replace(DENIED, notes=notes),),
         records=(
             Ended(
                 interception=ID,
@@ -834,7 +835,7 @@ def test_a_denied_passthrough_is_refused_without_a_record() -> None:
     pairs = ((":method", "GET"), (":path", "/openai/v1/models"), ("x-forwarded-user", "alice"))
     headers = Headers(side=Side.REQUEST, at=1.0, pairs=pairs, end=True)
     refused, passed = play(headers, policy=NOBODY_AT_ALL), play(headers, policy=NO_GUESTS)
-    assert refused == [Step(replies=(replace(DENIED, notes={"actor": "alice"}),))]
+    assert refused == [Step(replies=(structs.replace(DENIED, notes={"actor": "alice"}),))]
     assert isinstance(passed[0].replies[0], Forward)
 
 
@@ -842,7 +843,7 @@ def test_a_token_s_claims_are_the_actor_s_metadata() -> None:
     """In the record, and in the headers where the provider wants them."""
     providers = {"openai": replace(OPENAI, send_actor_headers=True)}
     policy = replace(POLICY, source=Source.JWT, metadata_claims=("team",), providers=providers)
-    headers = replace(request(), claims={"sub": "grace", "team": "navy", "aud": "us"})
+    headers = structs.replace(request(), claims={"sub": "grace", "team": "navy", "aud": "us"})
     [_, start, verdict] = play(headers, asked(), RECORDED, policy=policy)
     (started,) = start.records
     assert isinstance(started, Started)

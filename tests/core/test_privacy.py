@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 
 from sidecar.core.masks import MASK, Masks
 from sidecar.core.privacy import Content, Gate

@@ -1,10 +1,10 @@
 import gzip
-from dataclasses import replace
 from itertools import islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sidecar.core.events import Headers, Side
 from sidecar.core.policy import Bounds

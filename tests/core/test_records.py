@@ -1,9 +1,9 @@
 """What the recorder, the traces and the logs rely on: records are values, and some of their words are stored."""
 
-from dataclasses import FrozenInstanceError, fields
 from typing import get_args
 
 import pytest
+from msgspec.structs import fields
 
 from sidecar.core.records import CredentialKind, Ended, ErrorType, Failure, Passed, Record, Thought, Tool
 
@@ -44,7 +44,8 @@ def test_no_record_knows_how_it_is_stored(kind: type) -> None:
 @pytest.mark.parametrize("kind", [*KINDS, Failure])
 def test_every_part_of_a_record_is_named(kind: type) -> None:
     """There are too many texts to tell them by their places."""
-    assert all(field.kw_only for field in fields(kind))
+    with pytest.raises(TypeError, match="positional"):
+        kind("x")
 
 
 def test_records_are_values() -> None:
@@ -55,7 +56,7 @@ def test_records_are_values() -> None:
 @pytest.mark.parametrize("name", ["text", "unforeseen"])
 def test_nobody_changes_a_record(name: str) -> None:
     """It is in the hands of the journal's thread and of the traces at once."""
-    with pytest.raises((FrozenInstanceError, TypeError)):
+    with pytest.raises(AttributeError):
         setattr(THOUGHT, name, "x")
 
 

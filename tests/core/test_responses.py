@@ -1,10 +1,10 @@
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sidecar.core.records import Answered, ErrorType, Failure, Thought, Tokens, Tool
 from sidecar.core.responses import MAX_ROOM, Answer, deltas, may_end, tells

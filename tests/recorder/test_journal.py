@@ -6,11 +6,11 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.core.errors import JournalUnavailable
 from sidecar.core.records import Forwarded, Passed, Prompt, Thought

@@ -1,10 +1,10 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.recorder.connection import connect
 from sidecar.recorder.rows import Row, Stored, row

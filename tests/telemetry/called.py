@@ -1,7 +1,8 @@
 """A call to a provider, for the tests beside."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from sidecar.telemetry.calls import Call
 from tests.telemetry.interceptions import ENDED, STARTED, TOKENS, T

@@ -1,8 +1,9 @@
 """Exchanges played to dumps, as the server shows them, and what then stands in the folder."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from sidecar.core.events import Body, Event, Side
 from sidecar.core.interception import Interception

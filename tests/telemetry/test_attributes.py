@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from sidecar.telemetry import attributes
 from sidecar.telemetry.attributes import Server

@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from sidecar.core.records import Answered, Ended
 from tests.telemetry.called import call

@@ -1,9 +1,9 @@
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sidecar.telemetry.content import MOST, message, part, plain
 from tests.telemetry.interceptions import PROMPT, THOUGHT, TOOL

@@ -1,7 +1,7 @@
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.core.records import Parameters
 from sidecar.telemetry.genai import genai, genai_next

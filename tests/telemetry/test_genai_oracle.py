@@ -1,7 +1,6 @@
 """Our span of a call against the one that OpenTelemetry's library for instrumentations makes of the same exchange."""
 
-from dataclasses import replace
-
+from msgspec.structs import replace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

@@ -1,5 +1,6 @@
 import json
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sidecar.core.records import Parameters
 from sidecar.telemetry.openinference import openinference

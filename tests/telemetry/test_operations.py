@@ -1,4 +1,4 @@
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sidecar.core.records import Answered
 from sidecar.settings import Provider, Settings

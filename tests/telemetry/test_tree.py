@@ -1,6 +1,7 @@
-from dataclasses import replace
+import dataclasses
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.core.records import Answered, Ended
 from sidecar.telemetry.attributes import Attributes, Server
@@ -86,7 +87,7 @@ def test_a_refusal_has_no_upstream_and_no_time_that_runs_backwards() -> None:
         error=message,
         children=(
             CREATED,
-            replace(RECORDED, end=T + 1),
+            dataclasses.replace(RECORDED, end=T + 1),
             Node(
                 name="Intercept.ProcessRequest",
                 start=T + 0.5,
