@@ -9,7 +9,7 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import chain, repeat
@@ -39,6 +39,9 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 # Bytes. Else glibc raises both when something larger is freed (mallopt(3)), and keeps in each thread's heap what one
 # large body once needed. Bodies of up to 1 MiB cost what they cost without; other C libraries do not know these.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "4194304"}
+# Whoever waits for gRPC's events reads what Envoy sends, instead of having each message handed over by another thread.
+# It has to be there when gRPC is loaded; one that knows no such experiment says so, and goes on.
+_READS_BY_ITSELF = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # As ours look: spdlog's flags, and Envoy's for a message that may stand in JSON.
 _ENVOYS_LINE = '{"logger": "envoy.%n", "event": "%j", "level": "%l", "timestamp": "%Y-%m-%dT%T.%f%z"}'
 
@@ -146,6 +149,7 @@ class Servant(Child):
     """
 
     silence = 30.0
+    environment: Mapping[str, str] = _ALLOCATOR  # beside what the operator has said, which counts
 
     def __init__(self, name: str, module: str, locks: tuple[int, ...]) -> None:
         """`module` is what Python runs. `locks`: descriptors that it shall hold for as long as it lives."""
@@ -165,7 +169,7 @@ class Servant(Child):
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", self._module),
                 stdin=PIPE,
-                env=_ALLOCATOR | bare_environment(),
+                env={**self.environment, **bare_environment()},
                 pass_fds=(ready, *self._locks),
                 process_group=0,
             )
@@ -223,6 +227,8 @@ class Worker(Servant):
     def renew(self, settings: Settings) -> None:
         """Have those that come later begin with these settings, which differ in the providers' keys."""
         self._settings = settings.without_store_credentials().without_injected_keys()
+        if settings.grpc_server == "completion_queue":
+            self.environment = {**_ALLOCATOR, **_READS_BY_ITSELF}
 
     @override
     def _assignment(self, ready: int) -> Assignment:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ async def serving(
     database = folder / "aibridge.db"
     if not database.exists():
         migrate(database)
-    ids = Ids(lambda: NOW, lambda _: 0)
+    ids = Ids(lambda: NOW, repeat(0))
     journal = Journal(database, worker="w:0", new_id=ids, now=lambda: NOW)
     journal.open(asyncio.get_running_loop())
     kept: list[asyncio.Future[float]] = []
