@@ -16,6 +16,7 @@ from bench.peers.makes import UNLISTED, Counts, makes
 from bench.peers.measuring import Fidelity, Round
 from bench.peers.results import kept, tables, verdicts
 from bench.peers.running import lock
+from bench.ways import ACKS, QUICK
 from examples.answers import Answer, Seen
 from examples.provider import Provider
 
@@ -41,10 +42,13 @@ def test_a_ratio_is_ours_to_a_peers_with_what_it_may_be() -> None:
     ]
 
 
-def test_beside_it_stands_what_the_acking_processor_comes_to() -> None:
-    """What ours cannot reach, however little it does itself."""
-    first, *_ = verdicts([OURS, replace(OURS, name="acking processor", rate=900), LITELLM])
-    assert first.endswith("30.00 (30.00, 30.00), at least: 20; the acking processor: 45.00 (45.00, 45.00)")
+def test_beside_it_stands_what_the_quick_server_and_the_acking_processor_come_to() -> None:
+    """A setting away, and what ours cannot reach, however little it does itself. Neither is a peer."""
+    quick, acks = (replace(OURS, name=name, rate=rate) for name, rate in ((QUICK, 700), (ACKS, 900)))
+    first, *others = verdicts([OURS, quick, acks, LITELLM])
+    beside = "with the completion queue: 35.00 (35.00, 35.00); the acking processor: 45.00 (45.00, 45.00)"
+    assert first.endswith(f"30.00 (30.00, 30.00), at least: 20; {beside}")
+    assert not any(f"against {QUICK}" in told for told in others)
 
 
 def test_no_ratio_is_made_of_answers_that_failed() -> None:

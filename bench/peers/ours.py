@@ -1,4 +1,4 @@
-"""What peers are compared with, as gateways: none, Envoy alone, the acking processor, the sidecar."""
+"""What peers are compared with, as gateways: none, Envoy alone, the acking processor, ours with either server."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from pathlib import Path
 
 from bench.peers.makes import Counts
 from bench.peers.running import Gateway
-from bench.ways import OURS, Way, ways
+from bench.ways import OURS, QUICK, Way, ways
 
 
 @contextmanager
 def ours(folder: Path, url: str) -> Iterator[list[Gateway]]:
     """All of them, running, in front of the provider at `url`."""
-    with ways(folder, url) as found:
+    with ways(folder, url, quick=True) as found:
         yield [_gateway(one) for one in found.values()]
 
 
 def _gateway(one: Way) -> Gateway:
     pids = (one.bridge.envoy, *one.bridge.processors) if one.bridge else ()
     database = one.bridge.settings.database if one.bridge else None
-    counts = (lambda: _recorded(database)) if database and one.name == OURS else None
+    counts = (lambda: _recorded(database)) if database and one.name in {OURS, QUICK} else None
     return Gateway(name=one.name, address=one.address, pids=lambda: pids, counts=counts)
 
 

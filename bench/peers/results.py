@@ -8,9 +8,10 @@ from typing import Final
 from bench.peers.makes import UNLISTED, Counts
 from bench.peers.measuring import ASKED, LEFT, MANY, Fidelity, Round
 from bench.tables import Table, number, ratio
-from bench.ways import ACKS, OURS
+from bench.ways import ACKS, OURS, QUICK
 
 _MIB = 1 << 20
+_BESIDE: Final = {QUICK: "with the completion queue", ACKS: "the acking processor"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +73,14 @@ def kept(name: str, found: Counts | None, asked: int) -> str:
 
 
 def verdicts(rounds: Sequence[Round]) -> Iterator[str]:
-    """Ours to each peer's, round by round, and beside it the acking processor's: more than that ours cannot reach.
+    """Ours to each peer's, round by round, and beside it that of our quick server, and of the acking processor.
 
     Of a peer of whose answers some failed there is no ratio.
     """
     named = {name: [one for one in rounds if one.name == name] for name in dict.fromkeys(one.name for one in rounds)}
-    ours, acks = (named.get(name, []) for name in (OURS, ACKS))
-    for name in [name for name in named if "," in name] if ours else ():
+    ours = named.get(OURS, [])
+    others = {label: named[name] for name, label in _BESIDE.items() if name in named}
+    for name in [name for name in named if "," in name and name != QUICK] if ours else ():
         theirs, wanted = named[name], WANTED.get(name, Wanted())
         if failed := sum(one.errors for one in (*ours, *theirs)):
             yield f"against {name}: no ratio, since {failed} answers failed"
@@ -89,7 +91,7 @@ def verdicts(rounds: Sequence[Round]) -> Iterator[str]:
             (f"p50 against {name}, 1 connection", "p50_alone", wanted.alone),
         ):
             told = "" if limit is None else f", {'at least' if figure == 'rate' else 'at most'}: {limit:g}"
-            beside = f"; the acking processor: {_ratio(acks, theirs, figure)}" if acks else ""
+            beside = "".join(f"; {label}: {_ratio(other, theirs, figure)}" for label, other in others.items())
             yield f"{what}: {_ratio(ours, theirs, figure)}{told}{beside}"
     yield f"not measured, being in no package registry: {', '.join(UNLISTED)}"
 
