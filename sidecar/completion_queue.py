@@ -1,6 +1,7 @@
 """gRPC served right from its completion queue: half the CPU that grpc.aio takes for a message.
 
-    gRPC's threads ─▶ completion queue ─▶ a thread ─▶ events, as many as there are ─▶ event loop: `Call`
+    completion queue ── events, until there are none ──▶ event loop: `Call`
+           └── the first after a rest ──▶ a thread ── wakes ──▲
 
 A batch answers a message and asks for the next at once, and a chunk that tells nothing is answered where its event is
 heard, without waking a task. What it stands on is `grpc._cython.cygrpc`, as grpc's own synchronous server does: no
@@ -10,6 +11,7 @@ public interface, so there is a setting for it (decision 19).
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
@@ -53,6 +55,7 @@ class Server:
             msg = f'grpc_server = "completion_queue": this grpc has no {missing[0]}; allowed: "asyncio"'
             raise SidecarError(msg)
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()  # what log lines say of this worker, which the thread has not
         self._methods: dict[bytes, Callable[[Call], Awaitable[None]]] = {
             _PROCESS: lambda call: processor.process(None, call),
             _HEALTH: self._check,
@@ -135,16 +138,16 @@ class Server:
             if self._heard.completion_type == cygrpc.CompletionType.queue_shutdown:
                 return
             try:
-                self._loop.call_soon_threadsafe(self._take)
+                self._loop.call_soon_threadsafe(self._take, context=self._context)
             except RuntimeError:  # it is closed
                 return
             self._resting.acquire()
 
     def _take(self) -> None:
         """Deal with the events that there are, and look again once others have had their turn; rest without any."""
-        event, self._heard = self._heard or self._queue.poll(_NOW), None
         count = 0
         try:
+            event, self._heard = self._heard or self._queue.poll(_NOW), None
             while event.completion_type == cygrpc.CompletionType.operation_complete:
                 count += 1
                 event.tag(event)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -39,10 +40,12 @@ class Headers(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         force_setattr(self, "_firsts", dict(reversed(self.pairs)))
 
-    def __repr__(self) -> str:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Everything but the claims, which say who somebody is."""
-        shown = (f"{name}={getattr(self, name)!r}" for name in ("side", "at", "pairs", "end", "attributes"))
-        return f"Headers({', '.join(shown)})"
+        return [(name, getattr(self, name)) for name in ("side", "at", "pairs", "end", "attributes")]
+
+    def __repr__(self) -> str:
+        return f"Headers({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def all(self, name: str) -> tuple[str, ...]:
         """Every value under exactly this (lower-case) name."""
