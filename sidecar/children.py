@@ -309,22 +309,28 @@ class EnvoyChild(Child):
 
     async def _bootstrap(self) -> bytes:
         """The configuration, made elsewhere: what makes it would stay in our memory."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "sidecar.bootstrap"),
-            stdin=PIPE,
-            stdout=PIPE,
-            env=bare_environment(),
-            process_group=0,
-            preexec_fn=partial(_die_with, os.getpid()),
-        )
-        try:
-            made, _ = await process.communicate(pickle.dumps(self._settings))
-        finally:
-            await _killed(process)
-        if process.returncode:
+        status, made = await asked("sidecar.bootstrap", self._settings)
+        if status:
             msg = "Envoy's configuration could not be made"
             raise NotStarted(msg)
         return made
+
+
+async def asked(module: str, order: object) -> tuple[int, bytes]:
+    """Have a process of its own do `order`, as `module` does; return its status and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", module),
+        stdin=PIPE,
+        stdout=PIPE,
+        env=bare_environment(),
+        process_group=0,
+        preexec_fn=partial(_die_with, os.getpid()),
+    )
+    try:
+        printed, _ = await process.communicate(pickle.dumps(order))
+    finally:
+        await _killed(process)
+    return process.returncode or 0, printed
 
 
 async def _killed(process: Process) -> None:

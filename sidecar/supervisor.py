@@ -20,12 +20,11 @@ import structlog
 from sidecar import premises
 from sidecar.admin import Envoy
 from sidecar.assignment import TIME
-from sidecar.children import EnvoyChild, Keeper, Worker
+from sidecar.children import EnvoyChild, Keeper, Worker, asked
 from sidecar.core.errors import JournalUnavailable
 from sidecar.core.records import Ended
 from sidecar.ids import Ids
 from sidecar.recorder.connection import BUSY
-from sidecar.recorder.migration import migrate
 from sidecar.recorder.owners import owning
 from sidecar.recorder.recovery import PATIENCE, abandoned, end_lost
 from sidecar.recorder.rows import moment
@@ -102,7 +101,7 @@ class Bridge:
         sheets.empty(self._settings)
         began = time.time()
         database = self._settings.database
-        await asyncio.to_thread(migrate, database)
+        await _migrate(database)
         with owning(database, self._owner) as lock:
             await self._end_lost(*await asyncio.to_thread(abandoned, database))
             self._workers = [
@@ -191,6 +190,14 @@ class Bridge:
             Lines(moment)(records)
         if ended := sum(isinstance(record, Ended) for record in records):
             log.warning("interceptions left open were ended as lost", workers=workers, interceptions=ended)
+
+
+async def _migrate(database: Path) -> None:
+    """Have the journal migrated, elsewhere: what does it would stay in our memory. Raises JournalUnavailable."""
+    status, printed = await asked("sidecar.recorder.migration", database)
+    if status:
+        reason = printed.decode() or f"journal {database}: it could not be migrated"
+        raise JournalUnavailable(reason)
 
 
 def _warn_of_missing_keys(settings: Settings) -> None:

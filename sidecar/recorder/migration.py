@@ -1,11 +1,14 @@
 """The journal's file, made and brought to the newest schema.
 
-A start needs it once, a worker never: Alembic takes its time.
+A start needs it once, a worker never: Alembic takes its time, and 22 MiB. So a process of its own does it for a start:
+python -m sidecar.recorder.migration, with the pickled path on standard input; what is wrong it prints.
 """
 
 import fcntl
 import os
+import pickle
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection, NullPool, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 
+from sidecar.core.errors import JournalUnavailable
 from sidecar.recorder import revisions
 from sidecar.recorder.connection import connect, unavailable
 from sidecar.recorder.schema import metadata
@@ -116,3 +120,11 @@ def _known(connection: Connection, current: str | None, database: Path) -> None:
         raise unavailable(database, "it is another program's database")
     if current is not None and not revisions.is_known(current):
         raise unavailable(database, f"its schema {current} is newer than this version of the sidecar")
+
+
+if __name__ == "__main__":
+    try:
+        migrate(pickle.load(sys.stdin.buffer))  # noqa: S301 - from our own parent, through a pipe
+    except JournalUnavailable as error:
+        sys.stdout.write(str(error))
+        sys.exit(1)
