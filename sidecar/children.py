@@ -222,13 +222,13 @@ class Worker(Servant):
         self._index = index
         self._worker = worker
         self._end_lost = end_lost
+        if settings.grpc_server == "completion_queue":
+            self.environment = _ALLOCATOR | _READS_BY_ITSELF
         self.renew(settings)
 
     def renew(self, settings: Settings) -> None:
         """Have those that come later begin with these settings, which differ in the providers' keys."""
         self._settings = settings.without_store_credentials().without_injected_keys()
-        if settings.grpc_server == "completion_queue":
-            self.environment = {**_ALLOCATOR, **_READS_BY_ITSELF}
 
     @override
     def _assignment(self, ready: int) -> Assignment:

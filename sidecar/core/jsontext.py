@@ -23,7 +23,6 @@ MAX_MEMBERS = 10_000
 
 _SLICE = 262_144
 _SMALL = 5 * MAX_MEMBERS  # bytes: so few cannot have more, `"":0,` being the shortest
-_BRACE = ord("{")
 _FEW_DIGITS = 18  # of which 64 bits hold any
 _LONGEST_COUNT = 30  # digits
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
@@ -108,7 +107,7 @@ def value(document: str) -> str | None:
 
 def members(raw: Raw | None) -> Mapping[str, Raw]:
     """Return the members of an object; none of what is no object, or has too many."""
-    if not raw or memoryview(raw)[0] != _BRACE:
+    if not raw or kind(raw) != "{":
         return {}
     data = bytes(raw)
     try:
