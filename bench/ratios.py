@@ -17,7 +17,7 @@ from typing import Final, Literal
 from bench.bridges import ACKING, SIDECAR, Bridge, Cost, bridge, process
 from bench.pictures import Bar, Picture
 from bench.tables import Table, ratio
-from bench.ways import OURS, QUICK, provider
+from bench.ways import OURS, QUICK, in_turn, provider
 
 Kind = Literal["json", "sse"]
 CONNECTIONS: Final = 16
@@ -107,7 +107,7 @@ def run(folder: Path, rounds: int, part: float = 1.0) -> Iterator[Samples]:
         samples: Samples = {(name, one.name): [] for name in SHAPES for one in bridges}
         for number in range(plan.rounds + 1):
             for name, shape in SHAPES.items():
-                for one in bridges:
+                for one in in_turn(bridges, number):
                     sample = measured(one, shape.kind, plan, connections=shape.connections)
                     if number:
                         samples[name, one.name].append(sample)

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.bridges import process
 from bench.tables import Table, number, ratio
-from bench.ways import ACKS, DIRECT, OURS, Way, provider, ways
+from bench.ways import ACKS, DIRECT, OURS, Way, in_turn, provider, ways
 
 KIB: Final = 1024
 _DELAY = 0.02  # seconds that the provider takes
@@ -42,8 +42,8 @@ def run(folder: Path, rounds: int, part: float = 1.0) -> Iterator[Round]:
         for size, usual in REQUESTS.items():
             for connections in CONNECTIONS:
                 count = max(connections, round(part * usual / (_FEW if connections == 1 else 1)))
-                for _ in range(rounds):
-                    for way in found.values():
+                for number in range(rounds):
+                    for way in in_turn(found.values(), number):
                         yield _measured(way, size, connections, count)
 
 

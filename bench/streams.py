@@ -12,7 +12,7 @@ from typing import Final
 from bench.bridges import process
 from bench.pictures import Bar, Picture
 from bench.tables import Table, number, ratio
-from bench.ways import ACKS, DIRECT, OURS, QUICK, Way, provider, ways
+from bench.ways import ACKS, DIRECT, OURS, QUICK, Way, in_turn, provider, ways
 
 SHAPES: Final = ((1, 50), (20, 50), (100, 10), (1000, 1))  # streams at once, events a second of each
 _SECONDS = 10  # of a stream
@@ -48,8 +48,8 @@ def run(folder: Path, rounds: int, part: float = 1.0) -> Iterator[Round]:
             _measured(way, 20, 50, _LEAST)  # warms up
         for streams, pace in SHAPES:
             events = max(_LEAST, round(part * _SECONDS * pace))
-            for _ in range(rounds):
-                for way in found.values():
+            for number in range(rounds):
+                for way in in_turn(found.values(), number):
                     yield _measured(way, streams, pace, events)
 
 

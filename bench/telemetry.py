@@ -17,7 +17,7 @@ import grpc
 from bench.bridges import SIDECAR, UNSEEN, bridge
 from bench.ratios import Plan, Sample, measured
 from bench.tables import Table, ratio
-from bench.ways import provider
+from bench.ways import in_turn, provider
 
 ON: Final = 'metrics = "{{metrics}}"\notlp_endpoint = "{collector}"'
 WAYS: Final = {"off": ("off", "unsampled"), "unsampled": ("on", "unsampled"), "sampled": ("on", "sampled")}
@@ -53,7 +53,7 @@ def run(folder: Path, rounds: int, part: float = 1.0) -> Iterator[Samples]:
         }
         samples: Samples = {way: [] for way in WAYS}
         for number in range(plan.rounds + 1):
-            for way, (name, how) in WAYS.items():
+            for way, (name, how) in in_turn(WAYS.items(), number):
                 sample = measured(bridges[name], "json", plan, how)
                 if number:
                     samples[way].append(sample)

@@ -1,13 +1,15 @@
 """The four ways to a provider that are compared: none between, Envoy alone, with a processor that acks, with ours."""
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from bench.bridges import ACKING, ALONE, SIDECAR, Bridge, Cost, bridge, memory, process
 
+T = TypeVar("T")
 COMMANDS: Final = {"Envoy alone": ALONE, "acking processor": ACKING, "sidecar": SIDECAR}
 DIRECT: Final = "no gateway"
 ACKS: Final = "acking processor"
@@ -53,3 +55,10 @@ def provider(module: str, *arguments: object) -> Iterator[str]:
     with process("-m", module, *map(str, arguments)) as running:
         assert running.stdout  # noqa: S101 - it was asked for
         yield running.stdout.readline().strip()
+
+
+def in_turn(several: Iterable[T], number: int) -> Iterator[T]:
+    """All of them; each round, by its `number`, begins with another, since it matters after whom one comes."""
+    order = deque(several)
+    order.rotate(-number)
+    yield from order
