@@ -317,15 +317,22 @@ class EnvoyChild(Child):
 
 
 async def asked(module: str, order: object) -> tuple[int, bytes]:
-    """Have a process of its own do `order`, as `module` does; return its status and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", module),
-        stdin=PIPE,
-        stdout=PIPE,
-        env=bare_environment(),
-        process_group=0,
-        preexec_fn=partial(_die_with, os.getpid()),
-    )
+    """Have a process of its own do `order`, as `module` does; return its status and what it printed.
+
+    Raises NotStarted where there can be none.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", module),
+            stdin=PIPE,
+            stdout=PIPE,
+            env=bare_environment(),
+            process_group=0,
+            preexec_fn=partial(_die_with, os.getpid()),
+        )
+    except OSError as error:
+        msg = f"{module} cannot be run: {error.strerror}"
+        raise NotStarted(msg) from None
     try:
         printed, _ = await process.communicate(pickle.dumps(order))
     finally:

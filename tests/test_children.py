@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from sidecar.children import Child, NotStarted, Worker
+from sidecar.children import Child, NotStarted, Worker, asked
 from sidecar.recorder.migration import migrate
 from sidecar.settings import Settings
 from tests.e2e.processes import children, is_running, listens
@@ -82,6 +82,12 @@ class Unfit(Program):
 async def test_a_child_that_cannot_be_run_is_not_started() -> None:
     with pytest.raises(NotStarted, match=r"^program cannot be run: Permission denied$"):
         await Unfit(SERVES).start()
+
+
+async def test_who_is_to_be_asked_and_cannot_be_run_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", __file__)
+    with pytest.raises(NotStarted, match=r"^sidecar.bootstrap cannot be run: Permission denied$"):
+        await asked("sidecar.bootstrap", Settings())
 
 
 async def test_a_child_that_never_serves_is_not_left_running() -> None:

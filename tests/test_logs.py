@@ -50,6 +50,12 @@ def test_a_line_is_coloured_where_a_person_reads_it() -> None:
     assert not said.lstrip().startswith("{")
 
 
+def test_who_logs_does_not_load_what_prints_tables() -> None:
+    """It costs memory in every process; and structlog would have it show the values of local variables."""
+    program = "import sidecar.app, sidecar.supervisor, sys; print('rich' in sys.modules); import rich.table"
+    assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout == b"False\n"
+
+
 def test_a_log_that_cannot_be_written_harms_nobody() -> None:
     """Its disk is full, and so perhaps the journal's: who says so must live to mend it."""
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
