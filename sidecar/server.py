@@ -46,6 +46,7 @@ Context: TypeAlias = "aio.ServicerContext[bytes, bytes] | Quick"
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 _MOST_PENDING = 268_435_456  # bytes of records waiting for a disk in trouble
 _AT_ONCE = 4  # responses as long as they may be: so much may be kept of all of them
+_READERS = 2  # long requests read at once, each in a thread: more of them only keep the event loop waiting for its turn
 _READ = object()
 _UNDECIDED = frozenset({Phase.START, Phase.REQUEST, Phase.RECORDING})
 
@@ -102,6 +103,7 @@ class Processor:
     is_full: Callable[[], bool]  # whether the journal holds all that it may, so that new requests are refused
     held: int = 0  # request bodies under way, as announced or as they come, until their verdicts
     kept: int = 0  # bytes of responses, until these end
+    readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS))
     streams: int = 0  # open ones
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while there is none
     metrics: Metrics = field(default_factory=NoMetrics)
@@ -305,7 +307,8 @@ class Stream:
         asked = self._attempt(interception.asked, event)
         if isinstance(asked, TooLarge):  # perhaps no more than to be read here: few bytes can decode to very many
             # The decoders let go of the interpreter's lock, the parsers between their calls.
-            asked = await asyncio.to_thread(self._attempt, interception.asked, event, ANY)
+            async with self._shared.readers:
+                asked = await asyncio.to_thread(self._attempt, interception.asked, event, ANY)
         return None if asked is None else self._attempt(interception.receive, event, asked)
 
     async def _read_along(self, interception: Interception, event: Body | Trailers) -> None:

@@ -1,8 +1,10 @@
 """What a real peer cannot be made to do, or cannot see. The rest is in `contract/`."""
 
 import asyncio
+import dataclasses
 import gzip
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -321,6 +323,25 @@ async def test_a_long_request_is_read_beside_the_event_loop(encoding: str, monke
     assert heard == ["request_headers", "request_body"]
     [thread] = threads
     assert thread is not threading.main_thread()
+
+
+async def test_few_long_requests_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread more keeps the event loop, and so everybody else, longer from the interpreter's lock."""
+    reading, most, read = 0, 0, requests.read
+
+    def noting(body: bytes, recorded: int) -> requests.Request:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        time.sleep(0.01)
+        reading -= 1
+        return read(body, recorded)
+
+    monkeypatch.setattr("sidecar.core.requests.read", noting)
+    serves = dataclasses.replace(processor(Disk()), inflight_bytes=8 * len(LONG))
+    heard = await asyncio.gather(*(play(serves, Context([headers(), body(LONG)])) for _ in range(8)))
+    assert heard == [["request_headers", "request_body"]] * 8
+    assert most == 2
 
 
 async def test_a_request_whose_reading_fails_in_its_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

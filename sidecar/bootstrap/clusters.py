@@ -44,6 +44,9 @@ from sidecar.settings.checks import is_ip
 # Calls to a model are long, so many are open at once; Envoy's default of 1,024 would turn the next one away. What
 # bounds them is the listener's connections and the sidecar's `max_inflight_bytes`.
 _MANY = 100_000
+# Frames that wait for a socket to take them. By default Envoy ends a connection where 10,000 do, or 1,000 that end
+# streams: so it guards itself against clients that do not read. A worker may be busy, and all streams are on one.
+_ANY = 2**32 - 1
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -80,7 +83,9 @@ def sidecar(settings: Settings) -> Cluster:
         typed_extension_protocol_options=_options(
             HttpProtocolOptions(
                 explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
-                    http2_protocol_options=Http2ProtocolOptions()
+                    http2_protocol_options=Http2ProtocolOptions(
+                        max_outbound_frames=_ANY, max_outbound_control_frames=_ANY
+                    )
                 )
             )
         ),

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -16,6 +16,8 @@ from tests.e2e.processes import is_running
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
 
+CROWD = 200  # clients at once
+CROWDS = 8 * min(os.cpu_count() or 1, 4)  # Envoy has a thread for each processor, and each thread its own connection
 NO_VERDICT = b'{"code":"500","message":"the sidecar gave no verdict on this request"}'
 
 
@@ -146,6 +148,34 @@ def test_a_worker_that_stands_still_for_a_moment_misses_nothing(
     recorded = fragile.session(case)
     assert recorded.ended == ("completed", None, 200)
     assert recorded.asked == [(f"resp_{case}", PROMPT)]
+
+
+def test_a_worker_that_stands_still_while_many_come_and_go_misses_nothing(
+    fragile: Bridge, worker: int, script: Script, provider: ThreadedProvider, case: str
+) -> None:
+    """Each who goes leaves a frame for it. By default Envoy takes it for an attacker, and ends every stream it has."""
+    script[case] = streamed(case, hold=2)
+    with asking(fragile.port, case, ASKED_STREAM) as connection:
+        connection.head()
+        got = connection.until(pieces(case)[1])
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            for _ in range(CROWDS):
+                with ExitStack() as stack:
+                    before = fragile.statistic("http.aibridge.downstream_rq_total")
+                    for _ in range(CROWD):
+                        leaving = stack.enter_context(Connection(fragile.port))
+                        leaving.send(request(f"{case}-leaves", b"", ("content-length", "1")))
+                    eventually(
+                        lambda before=before: fragile.statistic("http.aibridge.downstream_rq_total") >= before + CROWD,
+                        "their requests",
+                    )
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        provider.release(case)
+        rest = connection.rest()
+    assert (got + rest[0], rest[1]) == (b"".join(pieces(case)), True)
+    assert fragile.session(case).ended == ("completed", None, 200)
 
 
 def test_a_worker_that_hangs_amid_a_stream_costs_the_client_no_byte(
