@@ -31,6 +31,7 @@ from sidecar.server import Processor
 from sidecar.serving import Server, listen
 from sidecar.settings import Settings
 from sidecar.settings.keys import Keys
+from sidecar.telemetry.batching import Batch
 from sidecar.telemetry.configure import configure
 from sidecar.telemetry.counting import Counting
 from sidecar.telemetry.dumping import Dumps, NoDumps
@@ -73,7 +74,8 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
     stop = Stop(loop)
     ids = Ids(time.time)
     watch = Journaling(metrics, _measured(assignment))
-    meters = _meters(settings, metrics)
+    batch = Batch(loop.call_later)
+    meters = _meters(settings, metrics, batch)
     metrics.add(Metric.WORKER_STARTS_TOTAL)
     journal = Journal(settings.database, worker=assignment.worker, new_id=ids, now=time.time, watch=watch)
     journal.open(loop)
@@ -100,7 +102,7 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
         metrics=metrics,
         meters=meters,
         gate=settings.gate(),
-        observers=(*_observers(settings), *(() if meters is None else (meters.counting,))),
+        observers=(*_observers(settings), *(() if meters is None else (meters.hear,))),
         dumps=dumps,
     )
     heart = asyncio.create_task(pulse.beat())
@@ -117,6 +119,7 @@ async def _work(assignment: Assignment, metrics: Metrics) -> None:
     unwritten = journal.close(max(0.0, stop.left() - LAST))
     if unwritten:
         log.error("records not written at the end", records=unwritten)
+    batch.make()
     traces.close(_TRACES)
     dumps.close(_DUMPS)
 
@@ -154,13 +157,13 @@ def _observers(settings: Settings) -> list[Callable[[Sequence[Record]], None]]:
     return [Lines(moment)] if settings.telemetry.log_records else []
 
 
-def _meters(settings: Settings, metrics: Metrics) -> Meters | None:
+def _meters(settings: Settings, metrics: Metrics, batch: Batch) -> Meters | None:
     """What measures streams and counts what they are about; None where nobody wants to know."""
     if isinstance(metrics, NoMetrics):
         return None
     operations = Operations(metrics, servers(settings), upcoming=settings.telemetry.profile == "genai-next")
     counting = Counting(metrics, operations, by_actor=settings.telemetry.actor_label)
-    return Meters(metrics, counting, time.perf_counter)
+    return Meters(metrics, counting, time.perf_counter, batch.put)
 
 
 def _measured(assignment: Assignment) -> Path | None:

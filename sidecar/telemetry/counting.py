@@ -1,4 +1,4 @@
-"""From records to counts: an observer (`Processor.observers`) that sees what the gate lets through.
+"""From records to counts, as `Meters` hears them: what the gate lets through.
 
 An interception is counted when it ends. Where prompts and tools may not be known (`recorder.content = "none"`) there
 are no records of them, and so no counts either.

@@ -5,8 +5,10 @@ handed over when it has gone.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from sidecar.core.records import Record
+from sidecar.telemetry.batching import at_once
 from sidecar.telemetry.counting import Counting
 from sidecar.telemetry.metrics import Metric, Metrics
 
@@ -16,12 +18,20 @@ _GAPS = Metric.TIME_PER_OUTPUT_CHUNK.buckets
 
 
 class Meters:
-    """Where streams begin to be measured."""
+    """Where streams begin to be measured, and what they are about is heard."""
 
-    def __init__(self, metrics: Metrics, counting: Counting, now: Callable[[], float]) -> None:
+    def __init__(
+        self, metrics: Metrics, counting: Counting, now: Callable[[], float], put: Callable[..., None] = at_once
+    ) -> None:
+        """`put`: makes the calls to the other two, as `Batch.put` does."""
         self.metrics = metrics
         self.counting = counting
         self.now = now
+        self.put = put
+
+    def hear(self, records: Sequence[Record]) -> None:
+        """Have them counted: an observer (`Processor.observers`)."""
+        self.put(self.counting, records)
 
     def begin(self) -> "Meter":
         """What measures one stream."""
@@ -61,7 +71,8 @@ class Meter:
 
     def answered(self, phase: str) -> None:
         """It was a message of this phase, and has all its answers."""
-        self._shared.metrics.observe(Metric.PHASE_SECONDS, self._now() - self._at, (phase,))
+        shared = self._shared
+        shared.put(shared.metrics.observe, Metric.PHASE_SECONDS, self._now() - self._at, (phase,))
         if phase != _CHUNK:
             return
         if self._chunk_at:
@@ -72,7 +83,8 @@ class Meter:
 
     def close(self, interception: str | None) -> None:
         """The stream has gone, and all that is to be told of its interception was."""
+        shared = self._shared
         if any(self._skimmed):
-            self._shared.metrics.pour(Metric.PHASE_SECONDS, self._skimmed, self._took, (_CHUNK,))
+            shared.put(shared.metrics.pour, Metric.PHASE_SECONDS, self._skimmed, self._took, (_CHUNK,))
         if interception is not None:
-            self._shared.counting.pace(interception, self._gaps, self._gone)
+            shared.put(shared.counting.pace, interception, self._gaps, self._gone)
