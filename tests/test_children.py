@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from sidecar.children import Child, NotStarted, Worker, asked
+from sidecar.children import Child, NotStarted, Worker
 from sidecar.recorder.migration import migrate
 from sidecar.settings import Settings
 from tests.e2e.processes import children, is_running, listens
@@ -84,10 +85,21 @@ async def test_a_child_that_cannot_be_run_is_not_started() -> None:
         await Unfit(SERVES).start()
 
 
-async def test_who_is_to_be_asked_and_cannot_be_run_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", __file__)
-    with pytest.raises(NotStarted, match=r"^sidecar.bootstrap cannot be run: Permission denied$"):
-        await asked("sidecar.bootstrap", Settings())
+ASKING = """
+import asyncio, sys
+from sidecar.children import NotStarted, asked
+sys.executable = sys.argv[1]
+try:
+    asyncio.run(asked("sidecar.bootstrap", None))
+except NotStarted as error:
+    print(error)
+"""
+
+
+def test_who_is_to_be_asked_and_cannot_be_run_is_not_started() -> None:
+    """Of a process of its own, as the parent is: gRPC, which others here have loaded, has a hand in every fork."""
+    said = subprocess.run([sys.executable, "-c", ASKING, __file__], check=True, capture_output=True)
+    assert said.stdout == b"sidecar.bootstrap cannot be run: Permission denied\n"
 
 
 async def test_a_child_that_never_serves_is_not_left_running() -> None:
