@@ -36,6 +36,8 @@ _NONE = -1  # no descriptor
 _MISSES = 3
 _MANY = 65_536  # bytes: what a pipe holds
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+# Found before there is a child: between fork and exec nothing may be loaded, for another thread may have had the lock.
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 # Bytes. Else glibc raises both when something larger is freed (mallopt(3)), and keeps in each thread's heap what one
 # large body once needed. Bodies of up to 1 MiB cost what they cost without; other C libraries do not know these.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "4194304"}
@@ -354,7 +356,7 @@ async def _told(process: Process, order: bytes) -> None:
 
 def _die_with(parent: int) -> None:
     """Have the kernel end this process when its parent ends, however that may be (Linux)."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it ended before we asked
         os._exit(1)

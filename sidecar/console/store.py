@@ -53,10 +53,11 @@ class Store:
 
     def answer(self, question: Callable[[Connection], T]) -> T:
         """The same on the caller's own thread."""
-        with reading.store(self._settings) as engine, engine.connect() as connection, connection.begin():
-            self._bound(connection)
-            try:
-                return question(connection)
+        with reading.store(self._settings) as engine:
+            try:  # what follows the question too: PostgreSQL may notice only then that the time is over
+                with engine.connect() as connection, connection.begin():
+                    self._bound(connection)
+                    return question(connection)
             except DBAPIError as error:
                 if _is_over(error):
                     raise self._too_much() from None
