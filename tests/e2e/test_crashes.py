@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -106,6 +107,7 @@ def test_what_was_read_to_its_end_is_on_record_once_whatever_is_killed_whenever(
         start = partial(bridge, disk, slow_provider.url, workers=WORKERS, recorder=recorder)
         crashes = Crashes(lambda **more: stack.enter_context(start(**more)))
         victims = crashes.victims(forwards=store.is_elsewhere)
+        stack.callback(lambda: sys.stdout.write(crashes.bridge.output[-20_000:]))  # shown where the test fails
         long = stack.enter_context(asking(crashes.bridge.port, f"{ENDLESS}{case}", ASKED_STREAM))
         long.head()
         eventually(lambda: store.tables()["interceptions"], "what is open, shown to the store too")
