@@ -1,12 +1,11 @@
 """What a real peer cannot be made to do, or cannot see. The rest is in `contract/`."""
 
 import asyncio
-import dataclasses
 import gzip
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import pytest
@@ -338,7 +337,7 @@ async def test_few_long_requests_are_read_at_once(monkeypatch: pytest.MonkeyPatc
         return read(body, recorded)
 
     monkeypatch.setattr("sidecar.core.requests.read", noting)
-    serves = dataclasses.replace(processor(Disk()), inflight_bytes=8 * len(LONG))
+    serves = replace(processor(Disk()), inflight_bytes=8 * len(LONG))
     heard = await asyncio.gather(*(play(serves, Context([headers(), body(LONG)])) for _ in range(8)))
     assert heard == [["request_headers", "request_body"]] * 8
     assert most == 2

@@ -8,7 +8,7 @@ from sidecar.telemetry.counting import Counting
 from sidecar.telemetry.meters import Meters
 from sidecar.telemetry.metrics import Metric
 from sidecar.telemetry.operations import Operations
-from tests.telemetry.counted import Listed
+from tests.telemetry.counted import Listed, at_once
 from tests.test_server import Clock, Context, Disk, body, headers, play, processor
 
 
@@ -16,7 +16,7 @@ async def measured(*says: ProcessingRequest) -> tuple[list[str | None], list[str
     """What was answered, and the phases that were measured."""
     metrics = Listed()
     counting = Counting(metrics, Operations(metrics, {}), by_actor=False)
-    serves = replace(processor(Disk()), meters=Meters(metrics, counting, Clock()))
+    serves = replace(processor(Disk()), meters=Meters(metrics, counting, Clock(), at_once))
     heard = await play(serves, Context(list(says)))
     return heard, [phase for _, _, (phase,) in metrics.of(Metric.PHASE_SECONDS)]
 

@@ -34,8 +34,3 @@ class Batch:
         calls, self._calls = self._calls, []
         for call, arguments in calls:
             call(*arguments)
-
-
-def at_once(call: Call, *arguments: object) -> None:
-    """Put nothing off."""
-    call(*arguments)

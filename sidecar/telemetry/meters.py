@@ -8,7 +8,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from sidecar.core.records import Record
-from sidecar.telemetry.batching import at_once
 from sidecar.telemetry.counting import Counting
 from sidecar.telemetry.metrics import Metric, Metrics
 
@@ -21,7 +20,7 @@ class Meters:
     """Where streams begin to be measured, and what they are about is heard."""
 
     def __init__(
-        self, metrics: Metrics, counting: Counting, now: Callable[[], float], put: Callable[..., None] = at_once
+        self, metrics: Metrics, counting: Counting, now: Callable[[], float], put: Callable[..., None]
     ) -> None:
         """`put`: makes the calls to the other two, as `Batch.put` does."""
         self.metrics = metrics

@@ -53,6 +53,16 @@ def killed(pid: int) -> None:
 
 
 @contextmanager
+def standing_still(pid: int) -> Iterator[None]:
+    """Nothing of that process runs meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
 def half_sent(bridge: Bridge, case: str) -> Iterator[Connection]:
     """A connection on which a request has been sent but for its last byte; the worker has answered its headers."""
     before = bridge.heard()
@@ -98,13 +108,9 @@ def test_a_worker_that_hangs_before_its_verdict_means_no(
 ) -> None:
     """Envoy waits five seconds; the worker, when it goes on, ends what it finds."""
     script[case] = whole(case)
-    with half_sent(fragile, case) as connection:
-        os.kill(worker, signal.SIGSTOP)
+    with half_sent(fragile, case) as connection, standing_still(worker):
         connection.send(ASKED[-1:])
-        try:
-            assert_refused(connection.response())
-        finally:
-            os.kill(worker, signal.SIGCONT)
+        assert_refused(connection.response())
     assert case not in provider.seen
     recorded = eventually(lambda: fragile.sessions(case) or ["none"], "what the worker makes of it")
     if recorded != ["none"]:
@@ -138,11 +144,8 @@ def test_a_worker_that_stands_still_for_a_moment_misses_nothing(
     with asking(fragile.port, case, ASKED_STREAM) as connection:
         connection.head()
         got = connection.until(pieces(case)[1])
-        os.kill(worker, signal.SIGSTOP)
-        try:
+        with standing_still(worker):
             provider.release(case)
-        finally:
-            os.kill(worker, signal.SIGCONT)
         rest = connection.rest()
     assert (got + rest[0], rest[1]) == (b"".join(pieces(case)), True)
     recorded = fragile.session(case)
@@ -158,8 +161,7 @@ def test_a_worker_that_stands_still_while_many_come_and_go_misses_nothing(
     with asking(fragile.port, case, ASKED_STREAM) as connection:
         connection.head()
         got = connection.until(pieces(case)[1])
-        os.kill(worker, signal.SIGSTOP)
-        try:
+        with standing_still(worker):
             for _ in range(CROWDS):
                 with ExitStack() as stack:
                     before = fragile.statistic("http.aibridge.downstream_rq_total")
@@ -170,8 +172,6 @@ def test_a_worker_that_stands_still_while_many_come_and_go_misses_nothing(
                         lambda before=before: fragile.statistic("http.aibridge.downstream_rq_total") >= before + CROWD,
                         "their requests",
                     )
-        finally:
-            os.kill(worker, signal.SIGCONT)
         provider.release(case)
         rest = connection.rest()
     assert (got + rest[0], rest[1]) == (b"".join(pieces(case)), True)
@@ -186,12 +186,9 @@ def test_a_worker_that_hangs_amid_a_stream_costs_the_client_no_byte(
     with asking(fragile.port, case, ASKED_STREAM) as connection:
         connection.head()
         got = connection.until(pieces(case)[1])
-        os.kill(worker, signal.SIGSTOP)
-        try:
+        with standing_still(worker):
             provider.release(case)
             rest = connection.rest()
-        finally:
-            os.kill(worker, signal.SIGCONT)
     assert (got + rest[0], rest[1]) == (b"".join(pieces(case)), True)
     recorded = fragile.ending(case)
     assert recorded.ended == ("failed", "unobserved", 200)

@@ -1,6 +1,6 @@
 """Metrics as a list of what was told them, for the tests beside."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sidecar.telemetry.metrics import Metric, NoMetrics
 
@@ -25,3 +25,8 @@ class Listed(NoMetrics):
     def of(self, *metrics: Metric) -> list[Told]:
         """What was told of these."""
         return [told for told in self.told if told[0] in metrics]
+
+
+def at_once(call: Callable[..., None], *arguments: object) -> None:
+    """What a `Batch` would put off."""
+    call(*arguments)

@@ -10,7 +10,7 @@ from sidecar.telemetry.counting import Counting
 from sidecar.telemetry.meters import Meters
 from sidecar.telemetry.metrics import Metric
 from sidecar.telemetry.operations import Operations
-from tests.telemetry.counted import Listed, Told
+from tests.telemetry.counted import Listed, Told, at_once
 
 PHASES, GAPS = Metric.PHASE_SECONDS.buckets, Metric.TIME_PER_OUTPUT_CHUNK.buckets
 CHUNK = "response_body"
@@ -35,7 +35,7 @@ class Stream:
         self.metrics = Listed()
         self.paces = Paces(self.metrics)
         self.clock = [0.0]
-        self.shared = Meters(self.metrics, self.paces, lambda: self.clock[0])
+        self.shared = Meters(self.metrics, self.paces, lambda: self.clock[0], at_once)
         self.meter = self.shared.begin()
 
     def beside(self) -> Self:
