@@ -1,17 +1,14 @@
 """The processes a parent keeps running. None outlives it: workers hear the end of their input, Envoy the kernel."""
 
 import asyncio
-import ctypes
 import math
 import os
 import pickle
-import signal
 import sys
 from abc import ABC, abstractmethod
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from typing_extensions import override
 from sidecar.admin import Envoy
 from sidecar.assignment import TIME, Assignment, KeeperAssignment
 from sidecar.core.errors import SidecarError
+from sidecar.leash import leashed
 from sidecar.logs import is_read_by_a_person
 from sidecar.settings import Settings, bare_environment
 from sidecar.telemetry import sheets
@@ -35,9 +33,6 @@ _STABLE = 60.0  # seconds after which earlier failures are forgotten
 _NONE = -1  # no descriptor
 _MISSES = 3
 _MANY = 65_536  # bytes: what a pipe holds
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-# Found before there is a child: between fork and exec nothing may be loaded, for another thread may have had the lock.
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 # Bytes. Else glibc raises both when something larger is freed (mallopt(3)), and keeps in each thread's heap what one
 # large body once needed. Bodies of up to 3 MiB cost what they cost without; other C libraries do not know these.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "3145728", "MALLOC_TRIM_THRESHOLD_": "4194304"}
@@ -288,13 +283,13 @@ class EnvoyChild(Child):
         config = self._settings.runtime_dir / "envoy.yaml"
         config.unlink(missing_ok=True)
         config.write_bytes(await self._bootstrap())
+        options = ["--log-level", "warning", "--disable-hot-restart", "--file-flush-interval-msec", "1000"]
+        if not is_read_by_a_person(self._settings.telemetry.log_format):
+            options += ["--log-format", _ENVOYS_LINE]
         return await asyncio.create_subprocess_exec(
-            *(self._binary, "--config-path", config, "--log-level", "warning", "--disable-hot-restart"),
-            *("--file-flush-interval-msec", "1000"),
-            *(() if is_read_by_a_person(self._settings.telemetry.log_format) else ("--log-format", _ENVOYS_LINE)),
+            *leashed(str(self._binary), "--config-path", str(config), *options),
             env=bare_environment(),
             process_group=0,  # ctrl-C is the parent's to hear
-            preexec_fn=partial(_die_with, os.getpid()),
         )
 
     @override
@@ -311,32 +306,34 @@ class EnvoyChild(Child):
 
     async def _bootstrap(self) -> bytes:
         """The configuration, made elsewhere: what makes it would stay in our memory."""
-        status, made = await asked("sidecar.bootstrap", self._settings)
+        status, made = await asked("sidecar.bootstrap", self._settings, patience=READY)
         if status:
             msg = "Envoy's configuration could not be made"
             raise NotStarted(msg)
         return made
 
 
-async def asked(module: str, order: object) -> tuple[int, bytes]:
+async def asked(module: str, order: object, *, patience: float | None = None) -> tuple[int, bytes]:
     """Have a process of its own do `order`, as `module` does; return its status and what it printed.
 
-    Raises NotStarted where there can be none.
+    `patience`: seconds that it has. Raises NotStarted where there can be none, or it takes longer.
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module),
+            *leashed(sys.executable, "-P", "-m", module),
             stdin=PIPE,
             stdout=PIPE,
             env=bare_environment(),
             process_group=0,
-            preexec_fn=partial(_die_with, os.getpid()),
         )
     except OSError as error:
         msg = f"{module} cannot be run: {error.strerror}"
         raise NotStarted(msg) from None
     try:
-        printed, _ = await process.communicate(pickle.dumps(order))
+        printed, _ = await asyncio.wait_for(process.communicate(pickle.dumps(order)), patience)
+    except TimeoutError:
+        msg = f"{module} took longer than {patience} s"
+        raise NotStarted(msg) from None
     finally:
         await _killed(process)
     return process.returncode or 0, printed
@@ -352,11 +349,3 @@ async def _told(process: Process, order: bytes) -> None:
     if process.stdin is not None:
         process.stdin.write(order)
         await process.stdin.drain()
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however that may be (Linux)."""
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before we asked
-        os._exit(1)

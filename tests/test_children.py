@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from sidecar.children import Child, NotStarted, Worker
+from sidecar.children import Child, NotStarted, Worker, asked
 from sidecar.recorder.migration import migrate
 from sidecar.settings import Settings
 from tests.e2e.processes import children, is_running, listens
@@ -100,6 +100,12 @@ def test_who_is_to_be_asked_and_cannot_be_run_is_not_started() -> None:
     """Of a process of its own, as the parent is: gRPC, which others here have loaded, has a hand in every fork."""
     said = subprocess.run([sys.executable, "-c", ASKING, __file__], check=True, capture_output=True)
     assert said.stdout == b"sidecar.bootstrap cannot be run: Permission denied\n"
+
+
+async def test_who_is_asked_and_takes_too_long_is_not_left_running() -> None:
+    with pytest.raises(NotStarted, match=r"^this took longer than 0 s$"):
+        await asked("this", None, patience=0)
+    assert children(os.getpid()) == []
 
 
 async def test_a_child_that_never_serves_is_not_left_running() -> None:
