@@ -34,8 +34,8 @@ _NONE = -1  # no descriptor
 _MISSES = 3
 _MANY = 65_536  # bytes: what a pipe holds
 # Bytes. Else glibc raises both when something larger is freed (mallopt(3)), and keeps in each thread's heap what one
-# large body once needed. Bodies of up to 3 MiB cost what they cost without; other C libraries do not know these.
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "3145728", "MALLOC_TRIM_THRESHOLD_": "4194304"}
+# large body once needed. Bodies of up to 1 MiB cost what they cost without; other C libraries do not know these.
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "4194304"}
 # Whoever waits for gRPC's events reads what Envoy sends, instead of having each message handed over by another thread.
 # It has to be there when gRPC is loaded; one that knows no such experiment says so, and goes on.
 _READS_BY_ITSELF = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
