@@ -268,6 +268,53 @@ async def test_a_stream_that_is_torn_down_is_ended(error: type[BaseException]) -
     assert serves.idle.is_set()
 
 
+async def test_who_ends_a_call_after_the_last_word_meets_nobody_who_reads() -> None:
+    """grpc.aio never frees what it reads with where the reader is cancelled: each call of Envoy's would cost memory."""
+    over, came = asyncio.Event(), asyncio.Event()
+
+    class Reset(Context):
+        async def read(self) -> object:
+            if not self.says:
+                came.set()
+                await over.wait()
+                self.heard.append("read to the end")
+            return await super().read()
+
+    context = Reset([*answering(OK), answer(b"{}", end=True)])
+    serving = asyncio.create_task(play(processor(Disk()), context))
+    await came.wait()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    over.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert context.heard[-2:] == ["response_body", "read to the end"]
+
+
+async def test_no_status_is_sent_to_who_resets_the_call_that_he_has_half_closed() -> None:
+    """As Envoy does at once. grpc.aio never frees what it would have sent; cancelled, it sends none."""
+    disk = Disk()
+    serving = asyncio.create_task(play(processor(disk), Context([*answering(OK), answer(b"{}", end=True)])))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert isinstance(disk.submitted[-1], Ended)
+    assert not serving.done()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
+async def test_what_is_cut_amid_its_answer_is_recorded_before_its_call_ends() -> None:
+    disk = Disk()
+    serving = asyncio.create_task(play(processor(disk), Context([*answering(OK), answer(b'{"id":')])))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert isinstance(disk.submitted[-1], Ended)
+    assert not serving.done()
+    await serving
+
+
 async def test_a_reply_that_cannot_be_written_ends_the_stream() -> None:
     """The peer is gone: nothing can be told it, and its interception is ended."""
     disk = Disk()
