@@ -156,8 +156,8 @@ class Processor:
 
 async def _converse(stream: "Stream", context: Context, meter: Meter | None) -> None:
     """Answer all that Envoy says."""
-    write = context.write
-    while isinstance(data := await _heard(context, is_last=stream.is_done), bytes):
+    read, write = context.read, context.write
+    while isinstance(data := await (_last(context) if stream.is_done else read()), bytes):
         if meter is not None:
             meter.read()
         chunk = wire.chunk(data)
@@ -172,15 +172,14 @@ async def _converse(stream: "Stream", context: Context, meter: Meter | None) -> 
                 meter.answered(wire.phase(message))
 
 
-async def _heard(context: Context, *, is_last: bool) -> object:
-    """The next message; `is_last`: nearly always there is none, and the call ends while it is waited for.
+async def _last(context: Context) -> object:
+    """The next message where nearly always there is none, and the call ends while it is waited for.
 
     What grpc.aio hands to gRPC's core, some 100 bytes, it never frees where the awaiting is cancelled or the core fails
-    (https://github.com/grpc/grpc/issues/43360). So it is not cancelled then, and `_parting` has nothing fail.
+    (https://github.com/grpc/grpc/issues/43360). So it is not cancelled here, and `_parting` has nothing fail.
     """
-    if is_last and not isinstance(context, Quick):
-        return await asyncio.shield(asyncio.ensure_future(context.read()))
-    return await context.read()
+    read = context.read()
+    return await (read if isinstance(context, Quick) else asyncio.shield(asyncio.ensure_future(read)))
 
 
 async def _parting(context: Context) -> None:
