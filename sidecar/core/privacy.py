@@ -10,12 +10,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from sidecar.core.masks import MASK, Masks
+from sidecar.core.masks import MASK, Masks, Work
 from sidecar.core.records import Ended, Passed, Prompt, Record, Started, Thought, Tokens, Tool
 from sidecar.core.text import utf8
 
@@ -75,47 +76,54 @@ class Gate:
         """`records` as they may be known, in their order; those that may not be known are left out. Never raises."""
         if self._content is Content.FULL and not self._masks:
             return records
-        return tuple(self._let(record) for record in records if self._may_be_known(record))
+        work = Work()  # of what there may be very many
+        return tuple(
+            self._let(record, work if isinstance(record, Tool | Thought) else Work())
+            for record in records
+            if self._may_be_known(record)
+        )
 
     def _may_be_known(self, record: Record) -> bool:
         return self._content is not Content.NONE or not isinstance(record, Prompt | Tool | Thought)
 
-    def _let(self, record: Record) -> Record:
+    def _let(self, record: Record, work: Work) -> Record:
+        text = partial(self._masks.text, work=work)
         changes: dict[str, Any] = {}
         if self._masks:
-            changes = _changed(record, _SAID.get(type(record), ()), self._masks.text) | self._told(record)
+            changes = _changed(record, _SAID.get(type(record), ()), text) | _told(record, text)
         for name in _CONTENT.get(type(record), ()):
-            changes |= _changed(record, (name,), self._json if name == _JSON else self._prose)
+            changes |= _changed(record, (name,), partial(self._json if name == _JSON else self._prose, work=work))
         return replace(record, **changes) if changes else record
 
-    def _prose(self, text: str) -> str | None:
+    def _prose(self, text: str, work: Work) -> str | None:
         match self._content:
             case Content.NONE:
                 return None
             case Content.USAGE:
-                return _withheld(self._masks.text(text))
-        return self._masks.text(_whole_words(text))
+                return _withheld(self._masks.text(text, work))
+        return self._masks.text(_whole_words(text), work)
 
-    def _json(self, text: str) -> str:
+    def _json(self, text: str, work: Work) -> str:
         if self._content is Content.USAGE:
-            return json.dumps(_withheld(self._masks.document(text)))
-        return self._masks.document(_whole_words(text))
+            return json.dumps(_withheld(self._masks.document(text, work)))
+        return self._masks.document(_whole_words(text), work)
 
-    def _told(self, record: Record) -> dict[str, Any]:
-        match record:
-            case Started(parameters=asked):
-                return {"parameters": replace(asked, **_changed(asked, _ASKED, self._masks.text))}
-            case Ended(answered=said, failure=failure):
-                told: dict[str, Any] = {"answered": replace(said, **_changed(said, _ANSWERED, self._masks.text))}
-                if failure:
-                    told["failure"] = replace(failure, message=self._masks.text(failure.message))
-                return told
-        return {}
+
+def _told(record: Record, text: Callable[[str], str]) -> dict[str, Any]:
+    match record:
+        case Started(parameters=asked):
+            return {"parameters": replace(asked, **_changed(asked, _ASKED, text))}
+        case Ended(answered=said, failure=failure):
+            told: dict[str, Any] = {"answered": replace(said, **_changed(said, _ANSWERED, text))}
+            if failure:
+                told["failure"] = replace(failure, message=text(failure.message))
+            return told
+    return {}
 
 
 def _changed(value: object, names: Sequence[str], change: Callable[[str], str | None]) -> dict[str, Any]:
-    found = {name: getattr(value, name) for name in names}
-    return {name: change(text) for name, text in found.items() if text}
+    found = [(name, text, change(text)) for name in names if (text := getattr(value, name))]
+    return {name: changed for name, text, changed in found if changed != text}
 
 
 def _withheld(text: str) -> str:

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from sidecar.core import requests
 from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
 from sidecar.core.interception import Interception
+from sidecar.core.masks import Masks
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Bounds
+from sidecar.core.privacy import Gate
 from sidecar.core.reading import Reading
 from sidecar.core.records import Ended, Forwarded, Started
 from sidecar.core.replies import Ack, Echo, Forward, Step
@@ -251,6 +253,33 @@ def test_however_long_a_response_is_no_step_is(kind: str, plain_and_long: float)
 def test_no_response_takes_many_times_its_size(kind: str) -> None:
     body = filled(*RESPONSES[kind])
     assert peak(lambda: answered(body, 1 << 14)) < MUCH * SIZE
+
+
+# What was found, before it is kept
+
+MAIL = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"
+LINES = "\n".join(['{"a":"x\\ny"}'] * 4000)
+FOUND = {
+    "addresses": {"type": "reasoning", "summary": [{"text": "ab@cd.com " * 5000}] * 80},
+    "escapes": {"type": "function_call", "arguments": json.dumps(["\n"] * 5000)},
+    "JSON in JSON": {"type": "function_call", "arguments": json.dumps([json.dumps(["\n"] * 2000)] * 20)},
+    "lines of JSON": {"type": "function_call", "arguments": json.dumps({"path": "a", "content": LINES})},
+    "strings": {"type": "function_call", "arguments": json.dumps([""] * 90_000 + ["\n"])},
+    "numbers": {"type": "function_call", "arguments": "[" + "1234567890," * 40_000 + r'"\n0"]'},
+    "a long text": {"type": "custom_tool_call", "input": "x y z\n" * 100_000},
+    "tiny tools": {"type": "function_call", "name": "f", "arguments": "{}"},
+}
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_to_mask_what_was_found_costs_no_more_than_a_parser_of_everything_would(kind: str, plain: float) -> None:
+    item = json.dumps(FOUND[kind]).encode()
+    body = b'{"output":[' + b",".join([item] * min(2000, SIZE // len(item))) + b"]}"
+    *_, found = answering(body, SIZE)
+    gate = Gate(masks=Masks(["sk-[A-Za-z0-9_-]{16,}", MAIL, r"\b[0-9]\b"]))
+    assert isinstance(found, list)
+    assert len(found) > 0
+    assert cpu(lambda: gate(found)) < TIMES * plain
 
 
 # Whole exchanges

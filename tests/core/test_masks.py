@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.masks import MASK, MOST_ESCAPED, MOST_MATCHES, Masks, is_json, pattern
+from sidecar.core.masks import ESCAPED, MASK, MATCH, WORK, Masks, Work, is_json, pattern
 
 SECRET = "sk-canary0123456789"  # noqa: S105 - a canary
 MASKS = Masks([r"sk-[a-z0-9]{16}"])
@@ -83,18 +83,50 @@ def test_one_pattern_after_the_other() -> None:
     assert Masks(["a+", "b+"]).text("aabbcab") == f"{MASK}{MASK}c{MASK}{MASK}"
 
 
+MANY_MATCHES = "a " * (WORK // MATCH + 1)
+MANY_ESCAPES = json.dumps(["\n"] * (WORK // ESCAPED + 1))
+
+
 def test_very_many_matches_mask_everything() -> None:
     """Each costs microseconds, for which the event loop would wait."""
-    few, many = "a " * (MOST_MATCHES - 1), "a " * MOST_MATCHES
+    few = "a " * (WORK // MATCH - 100)
     masks = Masks([r"\ba\b"])
     assert masks.text(few) == few.replace("a", MASK)
-    assert masks.text(many) == MASK
+    assert masks.text(MANY_MATCHES) == MASK
+    assert Masks([r"\ba\b"], work=2 * WORK).text(MANY_MATCHES) == MANY_MATCHES.replace("a", MASK)
 
 
 def test_a_document_of_very_many_escapes_is_masked_whole() -> None:
-    document = json.dumps(["\n"] * (MOST_ESCAPED + 1))
+    assert MASKS.document(MANY_ESCAPES) == json.dumps(MASK)
+    assert Masks(["sk"], work=10 * WORK).document(MANY_ESCAPES) == MANY_ESCAPES
+
+
+@pytest.mark.parametrize("depth", range(3))
+def test_escapes_count_however_deep_they_stand(depth: int) -> None:
+    """Each level of JSON in JSON has as many again."""
+    each = json.dumps(["\n"] * (WORK // ESCAPED // 8))
+    document = json.dumps([each] * 8)
+    for _ in range(depth):
+        document = json.dumps([document])
     assert MASKS.document(document) == json.dumps(MASK)
-    assert Masks(["sk"], most_escaped=MOST_ESCAPED + 1).document(document) == document
+
+
+def test_what_is_spent_on_one_text_is_not_there_for_the_next() -> None:
+    masks, work = Masks(["a"]), Work()
+    assert masks.text("a", work) == MASK
+    assert masks.text("b", work) == "b"
+    assert masks.text("a" * WORK, work) == MASK
+    assert masks.text("b", work) == MASK
+    assert masks.document('"b"', work) == f'"{MASK}"'
+
+
+def test_many_long_texts_and_many_patterns_are_too_much_as_well() -> None:
+    """A model's words, though nothing matches in them."""
+    masks, work = Masks([f"{one}[0-9]" for one in "abcdefgh"]), Work()
+    text = "x" * (1 << 20)
+    kept = [masks.text(text, work) for _ in range(16)]
+    assert kept == sorted(kept, reverse=True)
+    assert {text, MASK} == set(kept)
 
 
 def test_nested_however_deep_it_comes_back() -> None:
@@ -140,7 +172,7 @@ def test_a_piece_of_text_is_masked_however_json_spells_it_there(every: int) -> N
 
 
 def test_a_piece_of_very_many_escapes_is_masked_whole() -> None:
-    assert MASKS.spelt('"\\n",' * (MOST_ESCAPED + 1)) == MASK
+    assert MASKS.spelt(MANY_ESCAPES) == MASK
 
 
 def test_what_no_parser_unescapes_is_masked_too() -> None:

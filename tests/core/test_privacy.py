@@ -130,6 +130,15 @@ def test_a_secret_that_a_cut_parts_is_not_kept_in_part(at: int, is_json: bool, b
     assert f"{MASK}…" in said
 
 
+def test_what_is_too_much_to_look_at_is_masked_and_costs_nothing_else() -> None:
+    """Tools and thoughts, of which there may be thousands, share what may be spent; an interception has its own."""
+    many = replace(THOUGHT, text=f"{SECRET} " * 1000)
+    thoughts = Gate(masks=MASKS)((many,) * 100)
+    assert thoughts[0] == replace(many, text=f"{MASK} " * 1000)
+    assert thoughts[-1] == replace(many, text=MASK, msg_id=MASK)
+    assert Gate(masks=MASKS)((PROMPT, TOKENS, *(many,) * 100, ENDED))[::102] == (PROMPT, ENDED)
+
+
 def test_what_was_cut_between_words_loses_none() -> None:
     kept = excerpt("one two three", 8)
     [passed] = Gate(masks=MASKS)([replace(PROMPT, text=kept)])

@@ -21,7 +21,7 @@ from sidecar.telemetry.dumps.readers import Reader, Streamed, Whole, Withheld, w
 from sidecar.telemetry.dumps.shelf import Shelf
 
 CUT = "the response was not seen to its end"
-_MOST_ESCAPED = 200_000  # strings in a document: nothing waits for this thread
+_WORK = 2_000_000  # microseconds or so: nothing waits for this thread
 _FROM_PROVIDER = "via_upstream"  # response.code_details of what Envoy did not make itself
 _STREAM = "text/event-stream"
 
@@ -159,7 +159,7 @@ class Exchange:
 
     def _know(self, words: Iterable[str]) -> None:
         self._known.update(words)
-        self._masks = self._plan.gate.masks.knowing(self._known, most_escaped=_MOST_ESCAPED)
+        self._masks = self._plan.gate.masks.knowing(self._known, work=_WORK)
 
     def _page(self, suffix: str) -> Page:
         return Page(self._plan.shelf, self._folders, self._id + suffix, self._plan.file_bytes)
