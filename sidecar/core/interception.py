@@ -158,9 +158,9 @@ class Interception:
         return self.phase is Phase.RESPONSE and type(self._reading) is Unread
 
     def give_up(self) -> None:
-        """Read the response no further: it failed. What was found before is lost, the end will say `unread`."""
+        """Read the response no further: it failed. Of what was found its id is kept; the end will say `unread`."""
         if self.phase is Phase.RESPONSE:
-            self._reading = Unread(UNREAD)
+            self._reading = Unread(UNREAD, given_up=self._reading.id)
 
     def refuse(self, reply: Refuse) -> Step:
         """Refuse a request that was admitted, before its body was read."""

@@ -92,7 +92,7 @@ def leniently(data: bytes) -> Iterator[Mapping[str, Raw] | None]:
 
 
 def value(document: str) -> str | None:
-    """Return the JSON text that `document` is, lone surrogates replaced; None when it is none."""
+    """Return the JSON text that `document` is, lone surrogates and U+0000 replaced; None when it is none."""
     data = utf8(document)
     try:
         _VALUE.decode(data)
@@ -102,7 +102,7 @@ def value(document: str) -> str | None:
             _VALUE.decode(data)
         except (mending.TooComplex, *_MALFORMED):
             return None
-    return data.decode()
+    return mending.without_nul(data).decode()
 
 
 def members(raw: Raw | None) -> Mapping[str, Raw]:
@@ -144,8 +144,8 @@ def kind(raw: Raw) -> str:
 
 
 def text(raw: Raw) -> str:
-    """Return a value's JSON text, as it stands but for invalid UTF-8."""
-    return bytes(raw).decode("utf-8", "replace")
+    """Return a value's JSON text, as it stands but for invalid UTF-8 and U+0000."""
+    return mending.without_nul(bytes(raw)).decode("utf-8", "replace")
 
 
 def count(raw: Raw | None) -> int:

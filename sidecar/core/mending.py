@@ -32,6 +32,7 @@ _CONSTANTS = (b"NaN", b"Infinity")
 _BETWEEN = re.compile(rb'[ ,"\n\]}]')  # what parts neither a constant from its minus nor an escape
 _TOO_COMPLEX = "the body has too many odd characters"
 _REPLACEMENT = rb"\ufffd"
+_NUL = rb"\u0000"
 
 
 class TooComplex(SidecarError):
@@ -72,6 +73,14 @@ def _is_escaped(data: bytes, at: int) -> bool:
         if run < size:
             return run % 2 == 1
         size *= 8
+
+
+def without_nul(text: bytes) -> bytes:
+    """JSON text with the escape of U+FFFD for that of U+0000, which PostgreSQL takes for no JSON."""
+    if _NUL not in text:
+        return text
+    # What stands for an escaped backslash meanwhile is a byte that no JSON text has.
+    return text.replace(rb"\\", b"\0").replace(_NUL, _REPLACEMENT).replace(b"\0", rb"\\")
 
 
 def without_constants(data: bytes) -> Iterator[bytes]:

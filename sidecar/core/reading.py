@@ -51,15 +51,19 @@ _FAILED = {
 
 
 class Unread:
-    """Nothing to read: no response yet, none of the provider's, or one given up for what then is its `failure`."""
+    """Nothing to read: no response yet, none of the provider's, or one given up for what then is its `failure`.
 
-    def __init__(self, failure: Failure | None = None) -> None:
+    `given_up`: by its id, if that was read before.
+    """
+
+    def __init__(self, failure: Failure | None = None, *, given_up: str = "") -> None:
         self._failure = failure
+        self._given_up = given_up
 
     @property
     def id(self) -> str:
         """The response's id, as far as it is known."""
-        return ""
+        return self._given_up
 
     def skims(self, _: bytes) -> bool:
         """Whether the next bytes of the body tell nothing and may end nothing; only then they have been taken in."""
@@ -102,7 +106,7 @@ class Unread:
 
     def answered(self) -> Answered:
         """What the response says of itself."""
-        return Answered()
+        return Answered(response=self.id)
 
 
 class Reading(Unread):

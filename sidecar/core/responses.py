@@ -242,7 +242,7 @@ class Answer:
         if kind == "function_call":
             yield self._tool(kind, item, at, self._arguments(item.get("arguments")))
         elif kind == "custom_tool_call":
-            yield self._tool(kind, item, at, _quoted(self._text(item.get("input")) or ""))
+            yield self._tool(kind, item, at, self._said(self._text(item.get("input")) or ""))
         elif kind in _HOSTED:
             yield self._tool(kind, item, at, None)
         elif kind == "reasoning":
@@ -259,7 +259,7 @@ class Answer:
             tool_call_id=_name(item, "call_id"),
             kind=kind,
             name=_name(item, "name") or kind,
-            input=None if sent is None else self._bounded(sent),
+            input=sent,
             server_url=None,
         )
 
@@ -267,13 +267,19 @@ class Answer:
         """The arguments' own JSON text; as a JSON string when they are none."""
         sent = self._text(raw)
         if sent is None:
-            return jsontext.text(raw) if raw and jsontext.kind(raw) in "{[" else '""'
+            return self._spelt(jsontext.text(raw)) if raw and jsontext.kind(raw) in "{[" else self._said("")
         sent = sent.strip()
-        return (jsontext.value(sent) or _quoted(sent)) if sent else '""'
+        document = jsontext.value(sent) if sent else None
+        return self._said(sent) if document is None else self._spelt(document)
 
-    def _bounded(self, sent: str) -> str:
-        kept = excerpt(sent, self.recorded_bytes)
-        return kept if kept == sent else _quoted(kept)
+    def _said(self, text: str) -> str:
+        """A text, as JSON."""
+        return _quoted(excerpt(text, self.recorded_bytes))
+
+    def _spelt(self, document: str) -> str:
+        """JSON text, as it is; as a string of its beginning where that is cut."""
+        kept = excerpt(document, self.recorded_bytes)
+        return kept if kept == document else _quoted(kept)
 
     def _thoughts(self, source: str, parts: Raw | None, at: float, kind: str) -> Iterator[Thought]:
         self._spend(len(parts or b""))

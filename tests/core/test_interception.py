@@ -598,11 +598,25 @@ def test_only_the_first_end_has_records() -> None:
 
 
 def test_a_reading_given_up_ends_as_unread() -> None:
-    """What was found before is lost; the bytes were not."""
+    """The bytes are not lost, and what is known by the response's id is neither: who asked what got an answer."""
     interception = opened(*BEGUN, response(EVENT_STREAM), answered(CREATED))
+    interception.read()
     interception.give_up()
     interception.read()
     assert interception.receive(answered(COMPLETED)) == seen(Side.RESPONSE)
+    *others, ended = interception.receive(answered(b"", end=True)).records
+    assert others == [PROMPT]
+    assert isinstance(ended, Ended)
+    assert ended.failure == Failure(
+        type=ErrorType.UNREAD, message="the response could not be decoded within its bounds"
+    )
+    assert ended.answered.response == PROMPT.msg_id
+
+
+def test_a_reading_given_up_before_its_id_was_read_has_its_end_alone() -> None:
+    interception = opened(*BEGUN, response(EVENT_STREAM), answered(CREATED))
+    interception.give_up()
+    interception.read()
     assert interception.receive(answered(b"", end=True)).records == (
         failed(ErrorType.UNREAD, "the response could not be decoded within its bounds"),
     )

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from typing import Any
 
@@ -353,14 +354,52 @@ def test_a_tool_need_not_say_anything() -> None:
     assert output(long) == [replace(TOOL, name="a\ufffd" + "x" * 1020)]
 
 
-def test_what_is_too_long_to_keep_is_cut_and_stays_json() -> None:
-    for kind, field in (("function_call", "arguments"), ("custom_tool_call", "input")):
-        [tool] = output({"type": kind, field: "[" + "1," * 100 + "1]"}, recorded_bytes=50)
-        assert isinstance(tool, Tool)
-        assert json.loads(tool.input or "").startswith(("[1,1,", '"[1,1,'))
+TOLD_TOOLS = [("function_call", "arguments"), ("custom_tool_call", "input")]
+
+
+@pytest.mark.parametrize(("kind", "name"), TOLD_TOOLS)
+@pytest.mark.parametrize(
+    "sent", ["say 'hi' " * 20, '"\n\\' * 60, "[" + "1," * 100 + "1]", "é" * 100, '{"a"' + "\tx" * 99]
+)
+def test_what_is_too_long_to_keep_is_cut_and_stays_json(kind: str, name: str, sent: str) -> None:
+    """It is cut as it was said, not as JSON spells it: whoever has it finds its beginning, its length and its hash."""
+    [tool] = output({"type": kind, name: sent}, recorded_bytes=50)
+    assert isinstance(tool, Tool)
+    said = (sent.strip() if name == "arguments" else sent).encode()
+    digest = hashlib.sha256(said).hexdigest()
+    assert (
+        json.loads(tool.input or "") == f"{said[:50].decode()}\u2026 [cut at 50 of {len(said)} bytes, sha256 {digest}]"
+    )
+
+
+@pytest.mark.parametrize(("kind", "name"), TOLD_TOOLS)
+def test_how_long_json_spells_it_cuts_nothing(kind: str, name: str) -> None:
+    sent = '"' * 50
+    [tool] = output({"type": kind, name: sent}, recorded_bytes=50)
+    assert isinstance(tool, Tool)
+    assert json.loads(tool.input or "") == sent
+
+
+def test_a_thought_too_long_to_keep_is_cut() -> None:
     [thought] = output({"type": "reasoning", "summary": [{"text": "x" * 51}]}, recorded_bytes=50)
     assert isinstance(thought, Thought)
     assert thought.text.startswith("x" * 50 + "\u2026 [cut at 50 of 51 bytes")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "kept"),
+    [
+        ("custom_tool_call", "a\0b", r'"a�b"'),
+        ("function_call", "a\0b", r'"a�b"'),
+        ("function_call", r'{"a\u0000":"\\u0000\\\u0000 \u00001"}', r'{"a\ufffd":"\\u0000\\\ufffd \ufffd1"}'),
+        ("function_call", {"a": "\0"}, r'{"a": "\ufffd"}'),
+    ],
+)
+def test_what_postgresql_takes_for_no_json_is_not_kept(kind: str, sent: object, kept: str) -> None:
+    """U+0000, which it has in no text."""
+    [tool] = output({"type": kind, "arguments": sent, "input": sent})
+    assert isinstance(tool, Tool)
+    assert tool.input == kept
 
 
 # Thoughts
