@@ -22,7 +22,7 @@ from sidecar import wire
 from sidecar.core.admission import length
 from sidecar.core.errors import OutOfOrder, SidecarError, UnfitProxy
 from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
-from sidecar.core.interception import ANY, Interception
+from sidecar.core.interception import ANY, Asked, Interception, Last
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Policy
 from sidecar.core.privacy import Gate
@@ -217,6 +217,8 @@ class Stream:
         self._duplex: frozenset[Side] = frozenset()
         self._reserved = 0  # bytes of room for the request's body
         self._brought = 0  # bytes of it that came
+        self._is_read = False  # it is, by a thread
+        self._is_over = False
         self._kept = 0  # of the response, as far as it counts
         self._asked_at: float | None = None  # while an answer is due
         self._was_late = False  # so that Envoy has gone on without us
@@ -270,6 +272,7 @@ class Stream:
 
     def close(self) -> None:
         """Nothing more will come: end what was not ended. Plain, so that it runs however the stream went."""
+        self._is_over = True
         self._release()
         if self._interception is None:
             return
@@ -331,10 +334,25 @@ class Stream:
             return self._attempt(self._received, interception, event)
         asked = self._attempt(interception.asked, event)
         if isinstance(asked, TooLarge):  # perhaps no more than to be read here: few bytes can decode to very many
-            # The decoders let go of the interpreter's lock, the parsers between their calls.
-            async with self._shared.readers:
-                asked = await asyncio.to_thread(self._attempt, interception.asked, event, ANY)
+            asked = await self._read_apart(interception, event)
         return None if asked is None else self._attempt(interception.receive, event, asked)
+
+    async def _read_apart(self, interception: Interception, event: Last) -> Asked | None:
+        """Have a thread read a long request: decoders let go of the interpreter's lock, parsers between their calls.
+
+        It keeps its place and the body's room until it has read, whoever hangs up meanwhile.
+        """
+        await self._shared.readers.acquire()
+        self._is_read = True
+        reading = asyncio.get_running_loop().run_in_executor(None, self._attempt, interception.asked, event, ANY)
+        reading.add_done_callback(self._was_read)
+        return await asyncio.shield(reading)
+
+    def _was_read(self, _: object) -> None:
+        self._shared.readers.release()
+        self._is_read = False
+        if self._is_over:
+            self._release()
 
     async def _read_along(self, interception: Interception, event: Body | Trailers) -> None:
         """Read a long chunk of the response, while others have their turn in between."""
@@ -465,6 +483,8 @@ class Stream:
         return True
 
     def _release(self) -> None:
+        if self._is_read:
+            return
         self._shared.held -= self._reserved
         self._reserved = 0
 

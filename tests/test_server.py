@@ -390,6 +390,34 @@ async def test_few_long_requests_are_read_at_once(monkeypatch: pytest.MonkeyPatc
     assert most == 2
 
 
+async def test_who_hangs_up_does_not_let_more_long_requests_be_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread cannot be stopped: it keeps its place, and the room for what it reads."""
+    reading, most, read, enough = 0, 0, requests.read, threading.Event()
+
+    def noting(body: bytes, recorded: int) -> requests.Request:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        enough.wait(10)
+        reading -= 1
+        return read(body, recorded)
+
+    monkeypatch.setattr("sidecar.core.requests.read", noting)
+    serves = replace(processor(Disk()), inflight_bytes=8 * len(LONG))
+    streams = [asyncio.create_task(play(serves, Context([headers(), body(LONG)]))) for _ in range(6)]
+    for stream in streams:
+        await asyncio.sleep(0.01)
+        stream.cancel()
+    await asyncio.gather(*streams, return_exceptions=True)
+    assert serves.readers.locked()
+    assert serves.held == 2 * len(LONG)
+    enough.set()
+    while serves.readers.locked() or serves.held:  # noqa: ASYNC110 - it ends, or the test does
+        await asyncio.sleep(0.01)
+    assert await play(serves, Context([headers(), body(LONG)])) == ["request_headers", "request_body"]
+    assert (most, serves.held) == (2, 0)
+
+
 async def test_a_request_whose_reading_fails_in_its_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("sidecar.core.requests.read")
     heard = await play(processor(Disk()), Context([headers(), body(LONG)]))
