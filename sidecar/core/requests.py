@@ -142,7 +142,10 @@ def _model(raw: Raw | None) -> str:
     if raw is None or jsontext.kind(raw) == "n":
         return ""
     name = jsontext.string(raw)
-    return clean(jsontext.text(raw) if name is None else name)
+    said = jsontext.text(raw) if name is None else name
+    kept = clean(said)
+    # Where it is cut, blanks do not hide it from whoever asks which model that is.
+    return kept if len(kept) == len(said) else clean(said.strip())
 
 
 def _truth(raw: Raw | None) -> bool:

@@ -219,8 +219,11 @@ def test_any_other_target_does_not(target: str) -> None:
         ('["x"]', '["x"]'),
         (r'"a\u0000b\ud800"', "a\ufffdb\ufffd"),
         (f'"{"x" * 2000}"', "x" * 1024),
+        ('" gpt-5 "', " gpt-5 "),
+        (f'"{" " * 2000}gpt-5{" " * 2000}"', "gpt-5"),
+        (f'"{chr(0x3000) * 400}gpt-5"', "gpt-5"),
     ],
-    ids=range(9),
+    ids=range(12),
 )
 def test_a_model_is_its_name_or_its_json_text(text: str, model: str) -> None:
     assert read(b'{"model":%s}' % text.encode(), LIMIT).model == model
