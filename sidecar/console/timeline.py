@@ -90,10 +90,10 @@ def timeline(connection: Connection, interception: str) -> Timeline | None:
 
 
 def pretty(text: str) -> str:
-    """JSON over several lines, its values as they were written; what is no JSON as it is."""
+    """JSON over several lines, its values as they were written; what is no JSON, or nested very deeply, as it is."""
     try:
         return msgspec.json.format(text, indent=2)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return text
 
 
