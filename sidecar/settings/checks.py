@@ -303,7 +303,7 @@ def _database_store(url: str) -> str:
         sound = bool(named) and parts.password is None and not parts.fragment
     except ValueError:
         sound = False
-    if not sound or not _PRINTABLE.fullmatch(url) or "password=" in url:
+    if not sound or not _PRINTABLE.fullmatch(url) or "password=" in unquote(url):
         refuse("postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…, the password there or in recorder.password")
     return url
 

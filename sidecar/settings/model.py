@@ -289,7 +289,8 @@ class Settings(Section):
 
     def without_store_credentials(self) -> Self:
         """The same, for those who have no business with the records' store, nor with who looks into it."""
-        bare = self.recorder.model_copy(update={"password": None})
+        place, _, _ = self.recorder.url.partition("?")
+        bare = self.recorder.model_copy(update={"password": None, "url": place})
         return self.model_copy(update={"recorder": bare, "console": Console()})
 
     def without_injected_keys(self) -> Self:

@@ -77,7 +77,9 @@ def dotted(place: tuple[int | str, ...]) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
-        value = re.sub(r"//.*@", f"//{_MASK}@", value, flags=re.DOTALL)
+        value = re.sub(r"((?:\A[a-z+]+://)?).*@", rf"\1{_MASK}@", value, flags=re.DOTALL)
         value = re.sub(r"[?#].*", f"?{_MASK}", value, flags=re.DOTALL) if "://" in value else value
+        if "password" in value:  # as PostgreSQL's own library has it, without a URL
+            return _MASK
         return json.dumps(value if len(value) <= _SHOWN else value[:_SHOWN] + "…", ensure_ascii=True)
     return json.dumps(value) if value is None or isinstance(value, bool | int | float) else _MASK

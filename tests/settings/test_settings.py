@@ -334,7 +334,8 @@ def test_a_database_s_password_is_kept_apart_from_its_url(nowhere: Path) -> None
     assert settings.recorder.kind == "postgresql"
     assert settings.database == nowhere / ".aibridge/journal.db"
     assert (settings.is_forwarded, settings.needs_keeper) == (True, True)
-    assert settings.without_store_credentials().recorder.password is None
+    bare = settings.without_store_credentials().recorder
+    assert (bare.password, bare.url) == (None, "postgresql://u@h:5432/d")
 
 
 def test_a_password_may_come_by_itself(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
