@@ -92,11 +92,16 @@ class _Places:
     def erase(self, scope: Scope, planned: Mapping[str, Counts]) -> dict[str, Counts]:
         """Delete it, by place."""
         total = sum(counts.rows.get(INTERCEPTIONS, 0) for counts in planned.values())
-        with turn(self._database) if self._is_forwarded else nullcontext(), _progress(total) as progress:
-            gone = {STORE: self._ended_here(scope)} if self._is_forwarded and self._store else {}
+        gone = {name: Counts() for name in self._all}
+        with _progress(total) as progress:
             for name, place in self._all.items():
-                gone[name] = place.erase(scope, _pause, progress) + gone.get(name, Counts())
-        return {name: gone[name] for name in self._all}
+                is_on_its_way = self._is_forwarded and place is self._journal
+                # Nothing that is deleted here can be on its way to the store any more, where it may take hours.
+                with turn(self._database) if is_on_its_way else nullcontext():
+                    if is_on_its_way and self._store:
+                        gone[STORE] += self._ended_here(scope)
+                    gone[name] += place.erase(scope, _pause, progress)
+        return gone
 
     def settle(self, *, rewrite: bool) -> None:
         """Nothing of it shall stay in the files; where that cannot be, say so."""

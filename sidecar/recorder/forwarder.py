@@ -100,7 +100,9 @@ class Forwarder:
     def step(self, backlog: Backlog) -> int:
         """Forward a batch; returns how many interceptions went, 0 also when the store or the journal is in trouble."""
         try:
-            with turn(self._database):
+            with turn(self._database, waits=False) as is_ours:
+                if not is_ours:  # a purge has it; what waits here is watched meanwhile
+                    return 0
                 moved = self._forward(backlog)
         except SidecarError as error:
             self._away(str(error))

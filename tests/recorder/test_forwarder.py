@@ -15,6 +15,7 @@ from sidecar.recorder.backlog import Backlog
 from sidecar.recorder.batches import INTERCEPTIONS, TABLES, Batch, Store, StoreUnavailable
 from sidecar.recorder.forwarder import FIRST_PAUSE, IDLE, LONGEST_PAUSE, Bounds, Forwarder
 from sidecar.recorder.sqlite_store import SqliteStore
+from sidecar.recorder.turns import turn
 from tests.recorder.journal_samples import Logged, ended, prompt, started, table, whole
 from tests.recorder.test_backlog import keep
 
@@ -136,6 +137,18 @@ def test_an_outage_loses_nothing_and_doubles_nothing(database: Path, target: Pat
     assert (seen.failures, seen.forwarded_ones) == (3, 1)
     assert logged()["event"] == "records cannot be forwarded, they are kept and tried again"
     assert logged()["event"] == "records are forwarded again, nothing was lost"
+
+
+def test_what_waits_is_watched_while_another_has_the_turn(database: Path, target: Path, seen: Seen) -> None:
+    """A purge; the journal is measured, and nothing has failed."""
+    keep(database, started("i-1"), *whole("i-1"))
+    with turn(database):
+        forwarder(database, lambda: SqliteStore(target), seen, Clock(50)).run()
+    assert (seen.forwarded_ones, seen.failures) == (0, 0)
+    assert [one for one, _, _ in seen.backlogs][1:] == [1] * (len(seen.backlogs) - 1)
+    assert len(seen.backlogs) > 2
+    forwarder(database, lambda: SqliteStore(target), seen, Clock(2)).run()
+    assert seen.forwarded_ones == 1
 
 
 def test_who_died_before_the_deletion_is_followed_by_one_who_repeats(
