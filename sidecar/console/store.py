@@ -14,6 +14,7 @@ from sidecar.recorder import reading
 from sidecar.settings import Settings
 
 PATIENCE: Final = 20.0  # seconds that a page's questions may take
+GRACE: Final = 10.0  # more, for PostgreSQL to notice that; then it stands still, and the connection is cut
 AT_ONCE: Final = 4  # pages whose questions are asked; the others wait
 _STEPS: Final = 20_000  # of SQLite's machine, some milliseconds, between looks at the clock
 _CANCELLED: Final = "57014"  # PostgreSQL: a statement's time is over
@@ -53,7 +54,7 @@ class Store:
 
     def answer(self, question: Callable[[Connection], T]) -> T:
         """The same on the caller's own thread."""
-        with reading.store(self._settings) as engine:
+        with reading.store(self._settings, limit=self._patience + GRACE) as engine:
             try:  # what follows the question too: PostgreSQL may notice only then that the time is over
                 with engine.connect() as connection, connection.begin():
                     self._bound(connection)

@@ -4,11 +4,12 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from sidecar.core.errors import BadSetting
 from sidecar.recorder.batches import StoreUnavailable
+from sidecar.recorder.postgres_watch import Watch
 from sidecar.settings import Recorder
 
 CONNECT: Final = 5  # seconds for each address of a host
@@ -40,18 +41,28 @@ class StoreUnfit(StoreUnavailable):
     """The operator's to mend: trying again changes nothing until somebody has."""
 
 
-def engine(recorder: Recorder) -> Engine:
+def engine(recorder: Recorder, *, limit: float | None = None) -> Engine:
     """For reading, migrating and retention. Every use connects anew. Raises `BadSetting`, and no password is in a repr.
 
-    Its errors are SQLAlchemy's, whose text quotes no values; `told` makes one line of them.
+    `limit`: seconds after which a connection is cut, whatever it waits for (`Watch`). Its errors are SQLAlchemy's,
+    whose text quotes no values; `told` makes one line of them.
     """
     parameters = conninfo(recorder)
-    return create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(**parameters),
-        poolclass=NullPool,
-        hide_parameters=True,
-    )
+    watches: dict[int, Watch] = {}
+
+    def connected() -> psycopg.Connection[Any]:
+        connection = psycopg.connect(**parameters)
+        if limit is not None:  # from now on: SQLAlchemy asks something itself before anybody else does
+            watches[id(connection)] = Watch(connection, limit).__enter__()
+        return connection
+
+    def closed(connection: object, _: object) -> None:
+        if watch := watches.pop(id(connection), None):
+            watch.__exit__()
+
+    made = create_engine("postgresql+psycopg://", creator=connected, poolclass=NullPool, hide_parameters=True)
+    event.listen(made, "close", closed)
+    return made
 
 
 def conninfo(recorder: Recorder) -> dict[str, Any]:

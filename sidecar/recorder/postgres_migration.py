@@ -11,6 +11,7 @@ from sidecar.recorder.postgres_connection import StoreUnfit, engine, place, told
 from sidecar.recorder.postgres_months import MIGRATING, add, following
 from sidecar.settings import Recorder
 
+LIMIT: Final = 60.0  # seconds, which we keep
 _PATIENCE: Final = "SET LOCAL lock_timeout = '60s'"  # for another's migration
 _THIS_MONTH: Final = "SELECT CAST(date_trunc('month', now() AT TIME ZONE 'UTC') AS date)"
 _MAY_ADD: Final = """
@@ -19,19 +20,21 @@ FROM pg_class WHERE oid = to_regclass('interceptions')
 """
 
 
-def migrate(recorder: Recorder) -> None:
+def migrate(recorder: Recorder, *, limit: float = LIMIT) -> None:
     """Afterwards the newest schema is there, with this month's partitions and the next one's. Several may try at once.
 
+    `limit`: seconds for a look, and for what is nearly always enough; an upgrade takes as long as it does.
     A role that owns nothing is content with a schema that is current. Raises `BadSetting`, `StoreUnavailable`, and as
     `StoreUnfit` what an operator has to mend; then nothing was changed.
     """
     try:
+        with engine(recorder, limit=limit).connect() as connection:
+            if _is_current(connection, recorder):
+                _complete(connection)
+                return
         with engine(recorder).connect() as connection:
-            if not _is_current(connection, recorder):
-                _upgrade(connection, recorder)
-            if connection.exec_driver_sql(_MAY_ADD).scalar_one():
-                _months(connection)
-            connection.commit()
+            _upgrade(connection, recorder)
+            _complete(connection)
     except DBAPIError as error:
         raise told(recorder, error) from None
 
@@ -43,9 +46,11 @@ def _upgrade(connection: Connection, recorder: Recorder) -> None:
         revisions.upgrade(connection)
 
 
-def _months(connection: Connection) -> None:
-    month = connection.exec_driver_sql(_THIS_MONTH).scalar_one()
-    add(connection.exec_driver_sql, (month, following(month)))
+def _complete(connection: Connection) -> None:
+    if connection.exec_driver_sql(_MAY_ADD).scalar_one():
+        month = connection.exec_driver_sql(_THIS_MONTH).scalar_one()
+        add(connection.exec_driver_sql, (month, following(month)))
+    connection.commit()
 
 
 def _is_current(connection: Connection, recorder: Recorder) -> bool:

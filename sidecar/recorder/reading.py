@@ -28,12 +28,14 @@ def days(since: date | str | None, until: date | str | None) -> Days:
 
 
 @contextmanager
-def store(settings: Settings) -> Iterator[Engine]:
+def store(settings: Settings, *, limit: float | None = None) -> Iterator[Engine]:
     """Where the records are in the end, if that is a database: each transaction is read-only and sees one state of it.
 
-    Raises `JournalUnavailable` or `StoreUnavailable`, within too.
+    `limit`: seconds that a connection to PostgreSQL may last, though that should stand still. Raises
+    `JournalUnavailable` or `StoreUnavailable`, within too.
     """
-    with journal(settings.database) if settings.recorder.kind == "sqlite" else _postgresql(settings.recorder) as engine:
+    is_file = settings.recorder.kind == "sqlite"
+    with journal(settings.database) if is_file else _postgresql(settings.recorder, limit) as engine:
         yield engine
 
 
@@ -55,10 +57,12 @@ def journal(database: Path) -> Iterator[Engine]:
 
 
 @contextmanager
-def _postgresql(recorder: Recorder) -> Iterator[Engine]:
+def _postgresql(recorder: Recorder, limit: float | None) -> Iterator[Engine]:
     from sidecar.recorder import postgres_connection as postgres  # noqa: PLC0415 - psycopg, which need not be there
 
-    engine = postgres.engine(recorder).execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    engine = postgres.engine(recorder, limit=limit).execution_options(
+        isolation_level="REPEATABLE READ", postgresql_readonly=True
+    )
     patience = f"SET LOCAL statement_timeout = {round(PATIENCE * 1000)}"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(patience))
     try:

@@ -1,5 +1,7 @@
 """A page's questions have an end, and change nothing."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.console.store import AT_ONCE, Busy, Store, TooMuch
 from sidecar.core.errors import SidecarError
+from sidecar.recorder.batches import StoreUnavailable
 from tests.e2e.waiting import PATIENCE
 from tests.stores import KINDS, Database, database
 
@@ -51,6 +54,26 @@ async def test_many_short_questions_have_one_end_together(held: Database) -> Non
 
     with pytest.raises(TooMuch):
         await Store(held.settings, IMPATIENT).ask(many)
+
+
+@pytest.mark.parametrize("held", ["postgresql"], indirect=True)
+async def test_a_server_that_stands_still_keeps_no_page(held: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps no time limit then; the page's place is another's again."""
+    monkeypatch.setattr("sidecar.console.store.GRACE", 1.0)
+    stopped: list[int] = []
+
+    def still(connection: Connection) -> None:
+        stopped.append(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+        os.kill(stopped[0], signal.SIGSTOP)
+        connection.exec_driver_sql("SELECT 1")
+
+    try:
+        with pytest.raises(StoreUnavailable, match="closed the connection"):
+            await Store(held.settings, 1.0).ask(still)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert await Store(held.settings).ask(lambda connection: connection.exec_driver_sql("SELECT 1").scalar()) == 1
 
 
 async def test_who_waits_for_others_is_told_so_in_time(held: Database) -> None:

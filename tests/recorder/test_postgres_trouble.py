@@ -109,6 +109,15 @@ def test_a_server_that_stands_still_is_left(url: str) -> None:
     assert counts(url) == ALL
 
 
+def test_who_looks_at_the_schema_does_not_wait_for_ever(url: str) -> None:
+    """The forwarder does, whenever it connects; meanwhile nothing is forwarded."""
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE alembic_version")
+        with pytest.raises(StoreUnavailable, match="closed the connection"):
+            migrate(samples.recorder(url), limit=1.0)
+    migrate(samples.recorder(url))
+
+
 def test_a_deadlock_is_tried_again(store: PostgresStore, url: str) -> None:
     with ThreadPoolExecutor() as pool, psycopg.connect(url) as other:
         other.execute("SET deadlock_timeout = '1h'")  # the store is the one to notice
