@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import grpc
@@ -371,38 +371,36 @@ async def test_a_long_request_is_read_beside_the_event_loop(encoding: str, monke
     assert thread is not threading.main_thread()
 
 
-async def test_few_long_requests_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each thread more keeps the event loop, and so everybody else, longer from the interpreter's lock."""
-    reading, most, read = 0, 0, requests.read
+def counting(monkeypatch: pytest.MonkeyPatch, wait: Callable[[], object]) -> list[int]:
+    """How many requests are read at once, whenever another one begins. Each takes as long as `wait` does."""
+    reading: list[bytes] = []
+    counts: list[int] = []
+    read = requests.read
 
     def noting(body: bytes, recorded: int) -> requests.Request:
-        nonlocal reading, most
-        reading += 1
-        most = max(most, reading)
-        time.sleep(0.01)
-        reading -= 1
+        reading.append(body)
+        counts.append(len(reading))
+        wait()
+        reading.pop()
         return read(body, recorded)
 
     monkeypatch.setattr("sidecar.core.requests.read", noting)
+    return counts
+
+
+async def test_few_long_requests_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread more keeps the event loop, and so everybody else, longer from the interpreter's lock."""
+    counts = counting(monkeypatch, lambda: time.sleep(0.01))
     serves = replace(processor(Disk()), inflight_bytes=8 * len(LONG))
     heard = await asyncio.gather(*(play(serves, Context([headers(), body(LONG)])) for _ in range(8)))
     assert heard == [["request_headers", "request_body"]] * 8
-    assert most == 2
+    assert (len(counts), max(counts)) == (8, 2)
 
 
 async def test_who_hangs_up_does_not_let_more_long_requests_be_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread cannot be stopped: it keeps its place, and the room for what it reads."""
-    reading, most, read, enough = 0, 0, requests.read, threading.Event()
-
-    def noting(body: bytes, recorded: int) -> requests.Request:
-        nonlocal reading, most
-        reading += 1
-        most = max(most, reading)
-        enough.wait(10)
-        reading -= 1
-        return read(body, recorded)
-
-    monkeypatch.setattr("sidecar.core.requests.read", noting)
+    enough = threading.Event()
+    counts = counting(monkeypatch, lambda: enough.wait(10))
     serves = replace(processor(Disk()), inflight_bytes=8 * len(LONG))
     streams = [asyncio.create_task(play(serves, Context([headers(), body(LONG)]))) for _ in range(6)]
     for stream in streams:
@@ -415,7 +413,7 @@ async def test_who_hangs_up_does_not_let_more_long_requests_be_read_at_once(monk
     while serves.readers.locked() or serves.held:  # noqa: ASYNC110 - it ends, or the test does
         await asyncio.sleep(0.01)
     assert await play(serves, Context([headers(), body(LONG)])) == ["request_headers", "request_body"]
-    assert (most, serves.held) == (2, 0)
+    assert (max(counts), serves.held) == (2, 0)
 
 
 async def test_a_request_whose_reading_fails_in_its_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
