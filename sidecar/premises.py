@@ -103,8 +103,7 @@ def store(settings: Settings) -> None:
         try:
             from sidecar.recorder.postgres_connection import conninfo  # noqa: PLC0415 - an extra
         except ImportError:
-            place, _, _ = settings.recorder.url.partition("?")  # of the parameters some are secrets
-            msg = f"recorder.url = {place!r}: needs pip install 'aibridge-sidecar[postgres]'"
+            msg = f"recorder.url = {settings.recorder.place!r}: needs pip install 'aibridge-sidecar[postgres]'"
             raise BadSetting(msg) from None
         conninfo(settings.recorder)
     if settings.is_forwarded and (kind := _file_system(settings.database)) in _VOLATILE:

@@ -69,8 +69,7 @@ async def _serve(settings: Settings, store: Store, secured: grpc.ServerCredentia
     )
     server = await _listen(recorder, settings.service, secured)
     watch = asyncio.create_task(recorder.watch())
-    place, _, _ = settings.recorder.url.partition("?")  # of the parameters some are secrets
-    log.info("ready", listen=settings.service.listen, store=place)
+    log.info("ready", listen=settings.service.listen, store=settings.recorder.place)
     enough = threading.Event()
     # A daemon, as it may wait for a database; what it has not deleted the next does.
     threading.Thread(target=retention.keep, args=(settings, enough, time.time), name="retention", daemon=True).start()

@@ -133,8 +133,8 @@ class Bridge:
             await child.start()
         await self._scrapes.open()  # after Envoy: traffic matters more, should both want one port
         if not self._told.is_set():
-            place, _, _ = self._settings.recorder.url.partition("?")  # of the parameters some are secrets
-            log.info("ready", listen=self._settings.listen, workers=len(self._workers), records=place)
+            settings = self._settings
+            log.info("ready", listen=settings.listen, workers=len(self._workers), records=settings.recorder.place)
         await asyncio.gather(
             self._rotate(), *(child.keep() for child in (*self._workers, *self._keepers, *self._front))
         )

@@ -15,7 +15,7 @@ def serve(settings: Settings) -> None:
     Raises `BadSetting` when `recorder.url` is no database, `SidecarError` when the address or the extra is missing.
     """
     if settings.recorder.kind == "service":
-        place, _, _ = settings.recorder.url.partition("?")
+        place = settings.recorder.place
         msg = f"recorder.url = {place!r}: allowed: sqlite:/// or postgresql://; run the console where that service is"
         raise BadSetting(msg)
     try:

@@ -70,16 +70,11 @@ def conninfo(recorder: Recorder) -> dict[str, Any]:
     try:
         written = conninfo_to_dict(recorder.url)
     except psycopg.ProgrammingError:
-        msg = f"recorder.url = {place(recorder)}: expected a URL whose parameters libpq knows"
+        msg = f"recorder.url = {recorder.place}: expected a URL whose parameters libpq knows"
         raise BadSetting(msg) from None
     secret = {"password": recorder.password.get_secret_value()} if recorder.password else {}
     # Nothing is prepared: a pooler in between (PgBouncer) may give each transaction another session.
     return {**DEFAULTS, **_certificates(recorder), **written, **secret, "prepare_threshold": None}
-
-
-def place(recorder: Recorder) -> str:
-    """The URL without its parameters, of which some are secrets."""
-    return recorder.url.partition("?")[0]
 
 
 def told(recorder: Recorder, error: Exception) -> StoreUnavailable:
@@ -87,7 +82,7 @@ def told(recorder: Recorder, error: Exception) -> StoreUnavailable:
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None)
     kind = StoreUnfit if state in {_FORBIDDEN, _NO_TABLE} else StoreUnavailable
-    return kind(f"store {place(recorder)}: {_reason(recorder, cause, state)}")
+    return kind(f"store {recorder.place}: {_reason(recorder, cause, state)}")
 
 
 def _reason(recorder: Recorder, cause: BaseException | None, state: str | None) -> str:

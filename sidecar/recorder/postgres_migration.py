@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.recorder import revisions
 from sidecar.recorder.batches import TABLES
-from sidecar.recorder.postgres_connection import StoreUnfit, engine, place, told
+from sidecar.recorder.postgres_connection import StoreUnfit, engine, told
 from sidecar.recorder.postgres_months import MIGRATING, add, following
 from sidecar.settings import Recorder
 
@@ -64,4 +64,4 @@ def _is_current(connection: Connection, recorder: Recorder) -> bool:
 
 
 def _unfit(recorder: Recorder, reason: str) -> StoreUnfit:
-    return StoreUnfit(f"store {place(recorder)}: {reason}")
+    return StoreUnfit(f"store {recorder.place}: {reason}")

@@ -140,6 +140,11 @@ class Recorder(Section):
         return self
 
     @property
+    def place(self) -> str:
+        """The URL without its parameters, of which some are secrets."""
+        return self.url.partition("?")[0]
+
+    @property
     def kind(self) -> StoreKind:
         """What the records' store is."""
         return STORE_KINDS[self.url.partition("://")[0]]
@@ -289,8 +294,7 @@ class Settings(Section):
 
     def without_store_credentials(self) -> Self:
         """The same, for those who have no business with the records' store, nor with who looks into it."""
-        place, _, _ = self.recorder.url.partition("?")
-        bare = self.recorder.model_copy(update={"password": None, "url": place})
+        bare = self.recorder.model_copy(update={"password": None, "url": self.recorder.place})
         return self.model_copy(update={"recorder": bare, "console": Console()})
 
     def without_injected_keys(self) -> Self:

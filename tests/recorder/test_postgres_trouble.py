@@ -13,7 +13,6 @@ import pytest
 
 from sidecar.recorder.batches import TABLES, StoreUnavailable
 from sidecar.recorder.postgres import PostgresStore, StoreUnfit, migrate
-from sidecar.recorder.postgres_connection import place
 from tests.postgres import Postgres, execute
 from tests.recorder import postgres_samples as samples
 
@@ -149,7 +148,7 @@ def test_a_wrong_password_is_told_and_not_shown(url: str, postgres: Postgres) ->
     assert "password authentication failed" in line
     assert "\n" not in line
     assert "not-the-password" not in line
-    assert line.startswith(f"store {place(samples.recorder(url))}: ")
+    assert line.startswith(f"store {samples.recorder(url).place}: ")
 
 
 def test_neither_content_nor_password_is_in_an_error(store: PostgresStore, url: str, postgres: Postgres) -> None:
