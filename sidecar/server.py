@@ -217,8 +217,7 @@ class Stream:
         self._duplex: frozenset[Side] = frozenset()
         self._reserved = 0  # bytes of room for the request's body
         self._brought = 0  # bytes of it that came
-        self._is_read = False  # it is, by a thread
-        self._is_over = False
+        self._reading: asyncio.Future[Asked | None] | None = None  # by a thread
         self._kept = 0  # of the response, as far as it counts
         self._asked_at: float | None = None  # while an answer is due
         self._was_late = False  # so that Envoy has gone on without us
@@ -272,7 +271,6 @@ class Stream:
 
     def close(self) -> None:
         """Nothing more will come: end what was not ended. Plain, so that it runs however the stream went."""
-        self._is_over = True
         self._release()
         if self._interception is None:
             return
@@ -343,16 +341,10 @@ class Stream:
         It keeps its place and the body's room until it has read, whoever hangs up meanwhile.
         """
         await self._shared.readers.acquire()
-        self._is_read = True
         reading = asyncio.get_running_loop().run_in_executor(None, self._attempt, interception.asked, event, ANY)
-        reading.add_done_callback(self._was_read)
+        reading.add_done_callback(lambda _: self._shared.readers.release())
+        self._reading = reading
         return await asyncio.shield(reading)
-
-    def _was_read(self, _: object) -> None:
-        self._shared.readers.release()
-        self._is_read = False
-        if self._is_over:
-            self._release()
 
     async def _read_along(self, interception: Interception, event: Body | Trailers) -> None:
         """Read a long chunk of the response, while others have their turn in between."""
@@ -483,7 +475,8 @@ class Stream:
         return True
 
     def _release(self) -> None:
-        if self._is_read:
+        if self._reading is not None and not self._reading.done():
+            self._reading.add_done_callback(lambda _: self._release())
             return
         self._shared.held -= self._reserved
         self._reserved = 0
