@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import quantiles
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,3 +20,8 @@ def eventually(found: Callable[[], T], what: str, patience: float = PATIENCE) ->
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
         pause.wait(_BEAT)
     return result
+
+
+def undisturbed(seconds: Sequence[float]) -> float:
+    """What the quickest quarter stays below: the median says how busy a machine is that others use too."""
+    return quantiles(seconds, n=4)[0]

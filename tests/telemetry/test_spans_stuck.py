@@ -3,9 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from itertools import count, takewhile
-from statistics import quantiles
 from time import perf_counter
 
 import pytest
@@ -14,6 +12,7 @@ from structlog.testing import capture_logs
 
 from sidecar.telemetry.profiles import View
 from sidecar.telemetry.spans import BATCH, CONTENT_QUEUE, QUEUE, SpanTraces
+from tests.e2e.waiting import undisturbed
 from tests.telemetry.interceptions import ENDED, FORWARDED, STARTED, TOKENS, T
 from tests.telemetry.stuck import Dropped, Stuck
 
@@ -95,12 +94,7 @@ def test_nobody_waits_for_an_exporter_that_is_stuck() -> None:
         traces.close(30)
     for seconds in (filling, full):
         waiting, going = zip(*seconds, strict=True)
-        assert _undisturbed(waiting) < HARMLESS * _undisturbed(going)
-
-
-def _undisturbed(seconds: Sequence[float]) -> float:
-    """What the quickest quarter stays below: the median says how busy a machine is that others use too."""
-    return quantiles(seconds, n=4)[0]
+        assert undisturbed(waiting) < HARMLESS * undisturbed(going)
 
 
 def _seconds(traces: SpanTraces) -> float:
