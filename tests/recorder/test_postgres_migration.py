@@ -9,7 +9,6 @@ from alembic.runtime.migration import MigrationContext
 from sidecar.recorder.batches import TABLES, StoreUnavailable
 from sidecar.recorder.connection import REVISION
 from sidecar.recorder.postgres import PostgresStore, StoreUnfit, engine, migrate, months
-from sidecar.recorder.postgres_connection import place
 from sidecar.recorder.schema import metadata
 from tests.postgres import Postgres, execute
 from tests.recorder import postgres_samples as samples
@@ -24,7 +23,7 @@ def tables(url: str) -> list[str]:
 def refusal(url: str) -> str:
     with pytest.raises(StoreUnfit) as caught:
         migrate(samples.recorder(url))
-    return str(caught.value).removeprefix(f"store {place(samples.recorder(url))}: ")
+    return str(caught.value).removeprefix(f"store {samples.recorder(url).place}: ")
 
 
 def ours(_object: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:  # noqa: FBT001 - Alembic's
