@@ -25,11 +25,12 @@ deltas = re.compile(
 ).fullmatch
 # Where the type does not stand first: a word for one that tells something, or an escape that could hide its letters.
 _WORD_THAT_TELLS = re.compile(
-    rb'"(?:response\.(?:completed|incomplete|failed|created|queued|in_progress|output_item\.done)|error)"'
+    rb'"(?:response\.(?:completed|done|incomplete|failed|created|queued|in_progress|output_item\.done)|error)"'
 )
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:2[eE]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 _SHORTEST = len('{"type":"error"}')
-_TERMINAL = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
+# The API reference has no `response.done`: other backends, and OpenAI's own over WebSocket, end with it.
+_TERMINAL = frozenset({b"response.completed", b"response.done", b"response.incomplete", b"response.failed"})
 _ITEM_DONE = b"response.output_item.done"
 _OPENING = frozenset({b"response.created", b"response.queued", b"response.in_progress"})
 _TELLING = _TERMINAL | _OPENING | {_ITEM_DONE, b"error"}
@@ -171,9 +172,9 @@ class Answer:
             incomplete_reason=_name(jsontext.members(found.get("incomplete_details")), "reason"),
         )
         self.tokens = self._tokens(found, at)
-        output = found.get("output", _NULL)
-        if jsontext.kind(output) == "[":
-            self.findings = self._findings(jsontext.items(output), at)
+        # A provider that stores nothing may leave out here what it told item by item.
+        if output := jsontext.items(found.get("output")):
+            self.findings = self._findings(output, at)
         if self.answered.status == "failed":
             self._fail("the provider reported that the response failed", jsontext.members(found.get("error")))
 

@@ -84,6 +84,7 @@ def failure(message: str, kind: ErrorType = ErrorType.UNKNOWN) -> Failure:
         (b'{"type":"response.completed"}', True, True),
         (b' {\n"type" : "response.incomplete"', True, True),
         (b'{"type":"response.failed","response":{}}', True, True),
+        (b'{"type":"response.done"}', True, True),
         (b'{"type":"response.output_item.done"}', True, False),
         (b'{"type":"response.created","response":{}}', True, False),
         (b'{"type":"response.queued"}', True, False),
@@ -92,6 +93,7 @@ def failure(message: str, kind: ErrorType = ErrorType.UNKNOWN) -> Failure:
         (b'{"type":"response.output_text.delta","delta":"\\"response.completed\\""}', False, False),
         (b'{"type":"response.output_item.added","item":{"type":"error"}}', False, False),
         (b'{"response":{},"type":"response.completed"}', True, True),
+        (b'{"response":{},"type":"response.done"}', True, True),
         (b'{"delta":"x","type":"response.output_text.delta"}', False, True),
         (rb'{"type":"response\u002ecompleted"}', True, True),
         (rb'{"\u0074ype":"response.completed"}', True, True),
@@ -196,7 +198,14 @@ def test_until_then_each_item_counts_when_it_is_done() -> None:
     assert streamed(DONE) == ("", None, [replace(THOUGHT, msg_id="")])
     assert streamed(DONE, created, DONE | {"item": CALL}) == ("resp_1", None, [THOUGHT, TOOL])
     assert streamed(DONE, COMPLETED) == ("resp_1", None, [TOKENS, THOUGHT])
-    assert streamed(DONE, {**COMPLETED, "response": {"output": []}}) == ("", None, [])
+
+
+@pytest.mark.parametrize("left_out", [{"output": []}, {"output": None}, {}])
+@pytest.mark.parametrize("end", ["response.completed", "response.incomplete", "response.failed", "response.done"])
+def test_what_the_end_leaves_out_stays_as_each_item_told_it(end: str, left_out: Object) -> None:
+    """ChatGPT's own backend ends so where nothing is stored."""
+    *_, found = streamed(DONE, {"type": end, "response": {"id": "resp_1", **left_out}})
+    assert found == [THOUGHT]
 
 
 def test_the_first_id_that_is_not_empty_counts() -> None:

@@ -45,14 +45,23 @@ def data(stream: bytes) -> Iterator[Object]:
 
 
 def answer(transcript: Transcript, *, streaming: bool) -> Object | None:
-    """The object that a typed client ends up with; None where the stream broke off, or the object is another."""
+    """The object that a typed client ends up with; None where the stream broke off, or the object is another.
+
+    What a final object leaves out is what the client was told item by item.
+    """
     if transcript.path != "responses":
         return None
     if not streaming:
         whole: Object = json.loads(transcript.whole())
         return whole
-    ends = (event for event in data(transcript.streamed()) if event["type"].removeprefix("response.") in TERMINAL)
-    return next((end["response"] for end in ends), None)
+    told: list[Object] = []
+    for event in data(transcript.streamed()):
+        if event["type"] == "response.output_item.done":
+            told.append(event["item"])
+        if event["type"].removeprefix("response.") in TERMINAL:
+            final: Object = event["response"]
+            return final | {"output": final["output"] or told}
+    return None
 
 
 def entries(expected: Object, kind: str) -> list[Object]:
@@ -66,7 +75,7 @@ def test_every_situation_that_the_project_promises_is_there() -> None:
     stream_error_flat stream_error_nested error_then_completed cut_short cut_after_tool http_400 http_401 http_429
     http_500 prompt_array_parts prompt_trailing_developer prompt_assistant_last prompt_image_only prompt_empty_string
     unicode lone_surrogates empty_output two_response_ids late_id unknown_item_types compaction service_tier
-    number_model keep_alives done_marker"""
+    number_model keep_alives done_marker output_left_out done_event"""
     assert set(re.findall(r"\w+", promised)) <= load().keys()
 
 

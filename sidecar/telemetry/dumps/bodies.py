@@ -14,6 +14,7 @@ WHOLE: Final = frozenset(
         "error",
         "response.completed",
         "response.created",
+        "response.done",
         "response.failed",
         "response.in_progress",
         "response.incomplete",
