@@ -55,10 +55,13 @@ class Taken(Exception):
 class PostgresErasure:
     """One database's. See `Erasure`."""
 
-    def __init__(self, recorder: Recorder, *, yields: bool = False) -> None:
-        """`yields`: give up where another bridge is deleting, instead of waiting for it. Raises `BadSetting`."""
+    def __init__(self, recorder: Recorder, *, yields: bool = False, limit: float | None = None) -> None:
+        """`yields`: give up where another bridge is deleting, instead of waiting for it.
+
+        `limit`: seconds after which a connection is cut. Raises `BadSetting`.
+        """
         self._recorder = recorder
-        self._engine = engine(recorder)
+        self._engine = engine(recorder, limit=limit)
         self._yields = yields
 
     def count(self, scope: Scope) -> Counts:

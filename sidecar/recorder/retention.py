@@ -18,6 +18,7 @@ log = structlog.get_logger()
 
 EVERY: Final = 3600.0  # seconds between two rounds
 AGAIN: Final = 60.0  # seconds before another try at a store that is out of reach
+LONGEST: Final = 86_400.0  # seconds of a round: a store that stands still ends it, and then it is tried again
 LEAP: Final = 3600.0  # seconds: a clock that has been set forward by more must stay so until the next round
 
 
@@ -69,4 +70,4 @@ def _places(settings: Settings) -> Iterator[Callable[[], Erasure]]:
     if settings.is_forwarded:
         from sidecar.recorder.erasure_postgres import PostgresErasure  # noqa: PLC0415 - psycopg, which need not be there
 
-        yield lambda: PostgresErasure(settings.recorder, yields=True)
+        yield lambda: PostgresErasure(settings.recorder, yields=True, limit=LONGEST)

@@ -135,6 +135,15 @@ def test_one_bridge_s_retention_gives_way_to_another_s(url: str, store: Postgres
         assert samples.ids(url, "interceptions") == ["old"]
 
 
+def test_a_round_of_retention_does_not_wait_for_ever(url: str, store: PostgresStore) -> None:
+    """Of a server that stands still it would hear nothing."""
+    store.put(interception("old", DAY))
+    with psycopg.connect(url) as other, closing(PostgresErasure(samples.recorder(url), limit=1.0)) as erasure:
+        other.execute("LOCK TABLE interceptions")
+        with pytest.raises(StoreUnavailable, match="closed the connection"):
+            erasure.erase(Scope(before=DAY + timedelta(days=1)), on)
+
+
 @pytest.mark.parametrize("lock", [LOCK, "SELECT 1 FROM interceptions FOR UPDATE"])
 def test_a_purge_waits_for_who_is_in_the_way(
     url: str, store: PostgresStore, erasure: PostgresErasure, lock: str
