@@ -144,7 +144,7 @@ class Answer:
         if found is None:
             self.failure = Failure(type=ErrorType.UNREAD, message="the response is no JSON object that can be read")
             return
-        if jsontext.string(found.get("type")) == "error":
+        if jsontext.string(found.get("type")) == "error" or ("status" not in found and _has_error(found)):
             self._error(found)
         self._response(found, at)
         self.ended = True
@@ -155,10 +155,11 @@ class Answer:
             self._response(response, at)
             self.ended = True
             if name == b"response.failed" and self.failure is None:
-                self._fail("the provider reported that the response failed", jsontext.members(response.get("error")))
+                error = jsontext.members(response.get("error")) or jsontext.members(found.get("error"))
+                self._fail("the provider reported that the response failed", error)
         elif name == _ITEM_DONE:
             self.findings += self._findings((found.get("item", _NULL),), at)
-        elif name == b"error":
+        elif name == b"error" or (not name and _has_error(found)):
             self._error(found)
         self._identify(response)
 
@@ -190,7 +191,7 @@ class Answer:
         self.failure = Failure(type=ErrorType.UNKNOWN, message=message + self._words(error))
 
     def _words(self, error: Members) -> str:
-        words = [jsontext.string(error.get(name)) or "" for name in ("type", "code")]
+        words = [_word(error.get(name)) for name in ("type", "code")]
         kept = [word for word in words if _WORD.match(word) and not self.is_credential(word)]
         return f" ({', '.join(kept)})" if kept else ""
 
@@ -294,6 +295,16 @@ class Answer:
 def _name(found: Members, name: str) -> str | None:
     value = jsontext.string(found.get(name))
     return None if value is None else clean(value)
+
+
+def _word(raw: Raw | None) -> str:
+    """A string, or a number's digits: some providers give an HTTP status for a code."""
+    return jsontext.string(raw) or (jsontext.text(raw) if raw and jsontext.kind(raw).isdigit() else "")
+
+
+def _has_error(found: Members) -> bool:
+    """Whether it is an error, though it does not say so by its type: OpenAI's SDKs raise it, too."""
+    return bool(jsontext.members(found.get("error")))
 
 
 def _is_commentary(item: Members) -> bool:

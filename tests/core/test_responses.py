@@ -236,7 +236,8 @@ def test_an_event_that_tells_nothing_changes_nothing() -> None:
         ({"type": "sk_secret", "code": "sk_secret"}, ""),
         ({"type": "two words", "code": "UPPER"}, ""),
         ({"type": "x" * 65, "code": "x\n"}, ""),
-        ({"type": ["x"], "code": 429}, ""),
+        ({"type": ["x"], "code": 429}, " (429)"),
+        ({"type": True, "code": -1}, ""),
         ({}, ""),
     ],
 )
@@ -246,7 +247,8 @@ def test_of_an_error_only_words_are_kept_that_can_be_no_secret(error: Object, wo
     assert whole(failed) == ("", failure(FAILED + words), [])
     assert streamed({"type": "response.failed", "response": failed})[1] == failure(FAILED + words)
     assert streamed({"type": "response.failed", "response": {"error": error}})[1] == failure(FAILED + words)
-    assert streamed({"type": "error", "error": error} | ({} if error else {"code": 1}))[1] == failure(ERROR + words)
+    assert streamed({"type": "response.failed", "error": error})[1] == failure(FAILED + words)
+    assert streamed({"type": "error", "error": error} | ({} if error else {"code": [1]}))[1] == failure(ERROR + words)
     assert answer().told(json.dumps({"error": error}).encode()) == words
 
 
@@ -255,6 +257,18 @@ def test_an_error_may_be_flat_and_does_not_end_the_reading() -> None:
     assert streamed(flat, COMPLETED) == ("resp_1", failure(f"{ERROR} (odd)"), [TOKENS])
     assert whole(flat) == ("", failure(f"{ERROR} (odd)"), [])
     assert whole({"type": "error"}) == ("", failure(ERROR), [])
+
+
+def test_an_error_may_come_without_a_type() -> None:
+    """From gateways that answer 200 before their own provider has; the SDKs raise it."""
+    error = {"error": {"code": 502, "message": "secret"}}
+    assert streamed(error, COMPLETED) == ("resp_1", failure(f"{ERROR} (502)"), [TOKENS])
+    assert whole(error) == ("", failure(f"{ERROR} (502)"), [])
+    for none in ({"error": None}, {"error": {}}, {"error": "x"}, {"error": []}):
+        assert streamed(none)[1] is None
+        assert whole(none)[1] is None
+    assert streamed({"type": "response.odd", **error})[1] is None
+    assert whole({"status": "completed", **error})[1] is None
 
 
 def test_the_first_failure_is_the_one_that_is_told() -> None:

@@ -75,7 +75,7 @@ def test_every_situation_that_the_project_promises_is_there() -> None:
     stream_error_flat stream_error_nested error_then_completed cut_short cut_after_tool http_400 http_401 http_429
     http_500 prompt_array_parts prompt_trailing_developer prompt_assistant_last prompt_image_only prompt_empty_string
     unicode lone_surrogates empty_output two_response_ids late_id unknown_item_types compaction service_tier
-    number_model keep_alives done_marker output_left_out done_event"""
+    number_model keep_alives done_marker output_left_out done_event stream_error_untyped"""
     assert set(re.findall(r"\w+", promised)) <= load().keys()
 
 
