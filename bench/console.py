@@ -21,8 +21,9 @@ from rich.console import Console as Terminal
 
 from bench.tables import Table, number
 from sidecar.console.filters import next_to
-from sidecar.recorder import migration, postgres
-from sidecar.recorder.postgres_months import add, following
+from sidecar.recorder.journal import migration
+from sidecar.recorder.postgres import store as postgres
+from sidecar.recorder.postgres.months import add, following
 from sidecar.settings import Recorder, Settings
 from tests.console.consoles import Console, console
 from tests.postgres import Postgres

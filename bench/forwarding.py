@@ -27,9 +27,9 @@ from bench.bridges import process, seconds, tree
 from bench.exchanges import interception
 from sidecar.children import Keeper
 from sidecar.ids import Ids
-from sidecar.recorder.connection import uri
-from sidecar.recorder.journal import Journal
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.connection import uri
+from sidecar.recorder.journal.group_commit import Journal
+from sidecar.recorder.journal.migration import migrate
 from sidecar.settings import Recorder, Settings, Telemetry
 from tests.postgres import Postgres, execute
 

@@ -15,8 +15,8 @@ from bench.ratios import Plan, measured
 from bench.tables import Table, number
 from bench.ways import provider
 from sidecar.core.records import Ended, Record
+from sidecar.recorder.journal.transaction import commit
 from sidecar.recorder.rows import row
-from sidecar.recorder.transaction import commit
 
 SIZES: Final = (1, 10, 100, 1000)  # KiB of a request
 EVENTS: Final = (30, 100, 300, 1000)  # of a stream

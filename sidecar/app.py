@@ -24,8 +24,8 @@ from sidecar.core.errors import SidecarError
 from sidecar.core.records import Record
 from sidecar.ids import Ids
 from sidecar.pulse import Pulse
-from sidecar.recorder.journal import LAST_TRY, Journal
-from sidecar.recorder.room import Room
+from sidecar.recorder.journal.group_commit import LAST_TRY, Journal
+from sidecar.recorder.journal.room import Room
 from sidecar.recorder.rows import moment
 from sidecar.server import Processor
 from sidecar.serving import Server, listen

@@ -71,7 +71,7 @@ def work(settings: Settings, metrics: Metrics, stop: threading.Event) -> Iterato
     if settings.is_forwarded:
         yield _forwarder(settings, metrics, stop).run
     if settings.recorder.retention_days and settings.recorder.kind != "service":
-        from sidecar.recorder.retention import keep  # noqa: PLC0415 - slow to import, and not everybody's
+        from sidecar.recorder.erasure.retention import keep  # noqa: PLC0415 - slow to import, and not everybody's
 
         yield partial(keep, settings, stop, time.time)
 
@@ -91,10 +91,10 @@ def _forwarder(settings: Settings, metrics: Metrics, stop: threading.Event) -> F
 def _store(settings: Settings) -> Store:
     # Slow to import, and only one of them is used.
     if settings.recorder.kind == "service":
-        from sidecar.recorder.remote import RemoteStore  # noqa: PLC0415
+        from sidecar.recorder.service.remote import RemoteStore  # noqa: PLC0415
 
         return RemoteStore(settings.recorder)
-    from sidecar.recorder.postgres import PostgresStore, migrate  # noqa: PLC0415
+    from sidecar.recorder.postgres.store import PostgresStore, migrate  # noqa: PLC0415
 
     migrate(settings.recorder)
     return PostgresStore(settings.recorder)

@@ -101,7 +101,7 @@ def store(settings: Settings) -> None:
     """Raise BadSetting when the store cannot even be tried, or its journal would lie where a power cut empties it."""
     if settings.recorder.kind == "postgresql":
         try:
-            from sidecar.recorder.postgres_connection import conninfo  # noqa: PLC0415 - an extra
+            from sidecar.recorder.postgres.connection import conninfo  # noqa: PLC0415 - an extra
         except ImportError:
             msg = f"recorder.url = {settings.recorder.place!r}: needs pip install 'aibridge-sidecar[postgres]'"
             raise BadSetting(msg) from None

@@ -19,12 +19,12 @@ from sidecar.core.errors import BadSetting
 from sidecar.recorder import erasure
 from sidecar.recorder.batches import INTERCEPTIONS, TABLES
 from sidecar.recorder.erasure import Counts, Erasure, Scope
-from sidecar.recorder.erasure_sqlite import SqliteErasure
-from sidecar.recorder.turns import turn
+from sidecar.recorder.erasure.sqlite import SqliteErasure
+from sidecar.recorder.journal.turns import turn
 from sidecar.settings import Settings
 
 if TYPE_CHECKING:
-    from sidecar.recorder.erasure_postgres import PostgresErasure
+    from sidecar.recorder.erasure.postgres import PostgresErasure
 
 JOURNAL: Final = "journal"
 STORE: Final = "store"
@@ -79,7 +79,7 @@ class _Places:
             self._journal = stack.enter_context(closing(SqliteErasure(settings.database)))
             self._all[JOURNAL if settings.is_forwarded else STORE] = self._journal
         if settings.recorder.kind == "postgresql":
-            from sidecar.recorder import erasure_postgres  # noqa: PLC0415 - psycopg, which need not be there
+            from sidecar.recorder.erasure import postgres as erasure_postgres  # noqa: PLC0415 - psycopg
 
             store = erasure_postgres.PostgresErasure(settings.recorder)
             self._store = self._all[STORE] = stack.enter_context(closing(store))

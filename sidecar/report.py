@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import func, select
 
-from sidecar.recorder import dollars, reading, usage
+from sidecar.recorder import reading, usage
 from sidecar.recorder.schema import interceptions
-from sidecar.recorder.sums import GROUPINGS, Grouping
-from sidecar.recorder.usage import COUNTS, Count, Prices, Totals, Usage
+from sidecar.recorder.usage import COUNTS, Count, Prices, Totals, Usage, dollars
+from sidecar.recorder.usage.sums import GROUPINGS, Grouping
 from sidecar.settings import Settings
 
 
@@ -53,7 +53,7 @@ def table(report: Report) -> Group:
 
 def _totals(settings: Settings, first: date | None, last: date | None) -> Totals:
     if settings.recorder.kind == "service":
-        from sidecar.recorder.remote import RemoteStore  # noqa: PLC0415 - gRPC, for one kind of store alone
+        from sidecar.recorder.service.remote import RemoteStore  # noqa: PLC0415 - gRPC, for one kind of store alone
 
         store = RemoteStore(settings.recorder)
         try:

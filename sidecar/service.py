@@ -23,11 +23,13 @@ from grpc_reflection.v1alpha import reflection
 
 from sidecar import logs
 from sidecar.core.errors import BadSetting, SidecarError
-from sidecar.recorder import contract, reading, retention, usage
+from sidecar.recorder import reading, usage
 from sidecar.recorder.batches import Store
-from sidecar.recorder.certificates import credentials
-from sidecar.recorder.gathering import Gathering
-from sidecar.recorder.servicer import Recorder
+from sidecar.recorder.erasure import retention
+from sidecar.recorder.service import contract
+from sidecar.recorder.service.certificates import credentials
+from sidecar.recorder.service.gathering import Gathering
+from sidecar.recorder.service.servicer import Recorder
 from sidecar.settings import Service, Settings, host_and_port
 from sidecar.settings.checks import is_loopback
 
@@ -132,13 +134,13 @@ def _store(settings: Settings) -> Store:
     """The store, migrated. Raises `BadSetting`, `JournalUnavailable`, `StoreUnavailable`."""
     recorder = settings.recorder
     if recorder.kind == "sqlite":
-        from sidecar.recorder.migration import migrate  # noqa: PLC0415 - Alembic, which takes its time
+        from sidecar.recorder.journal.migration import migrate  # noqa: PLC0415 - Alembic, which takes its time
         from sidecar.recorder.sqlite_store import SqliteStore  # noqa: PLC0415 - one of the two
 
         migrate(settings.database)
         return SqliteStore(settings.database)
     if recorder.kind == "postgresql":
-        from sidecar.recorder import postgres  # noqa: PLC0415 - psycopg, which need not be there for SQLite
+        from sidecar.recorder.postgres import store as postgres  # noqa: PLC0415 - psycopg
 
         postgres.migrate(recorder)
         return postgres.PostgresStore(recorder)

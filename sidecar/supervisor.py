@@ -24,9 +24,9 @@ from sidecar.children import EnvoyChild, Keeper, Worker, asked
 from sidecar.core.errors import JournalUnavailable
 from sidecar.core.records import Ended
 from sidecar.ids import Ids
-from sidecar.recorder.connection import BUSY
-from sidecar.recorder.owners import owning
-from sidecar.recorder.recovery import PATIENCE, abandoned, end_lost
+from sidecar.recorder.journal.connection import BUSY
+from sidecar.recorder.journal.owners import owning
+from sidecar.recorder.journal.recovery import PATIENCE, abandoned, end_lost
 from sidecar.recorder.rows import moment
 from sidecar.rotation import LOOK, Rotation
 from sidecar.settings import Settings
@@ -193,7 +193,7 @@ class Bridge:
 
 async def _migrate(database: Path) -> None:
     """Have the journal migrated, elsewhere: what does it would stay in our memory. Raises JournalUnavailable."""
-    status, printed = await asked("sidecar.recorder.migration", database)
+    status, printed = await asked("sidecar.recorder.journal.migration", database)
     if status:
         reason = printed.decode() or f"journal {database}: it could not be migrated"
         raise JournalUnavailable(reason)

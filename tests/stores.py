@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from sidecar.recorder import migration, postgres, reading
+from sidecar.recorder import reading
 from sidecar.recorder.batches import CHILDREN, COLUMNS, INTERCEPTIONS, Batch, Store
-from sidecar.recorder.postgres import PostgresStore
+from sidecar.recorder.journal import migration
+from sidecar.recorder.postgres import store as postgres
+from sidecar.recorder.postgres.store import PostgresStore
 from sidecar.recorder.sqlite_store import SqliteStore
 from sidecar.settings import Recorder, Settings
 from tests.postgres import execute

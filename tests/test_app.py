@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from sidecar import app
 from sidecar.assignment import TIME, Assignment
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.migration import migrate
 from sidecar.settings import Recorder, Settings
 
 

@@ -25,7 +25,7 @@ from bench.tables import Table
 from bench.ways import provider
 from examples.answers import Answer, Seen
 from examples.provider import Provider
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.migration import migrate
 
 ROOT = Path(__file__).parent.parent
 FEW = Load(address="", kind="json", connections=2, requests=5, events=10)

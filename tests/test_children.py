@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import override
 
 from sidecar.children import Child, NotStarted, Worker, asked
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.migration import migrate
 from sidecar.settings import Settings
 from tests.e2e.processes import children, is_running, listens
 from tests.e2e.waiting import PATIENCE

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from examples.otlp_receiver import Receiver
 from sidecar.children import Keeper
 from sidecar.keeper import work
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.migration import migrate
 from sidecar.settings import Settings, Telemetry
 from sidecar.settings.otel import Otel, Way
 from sidecar.telemetry import sheets

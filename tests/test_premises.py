@@ -185,7 +185,7 @@ def test_a_database_s_url_must_be_one_that_its_library_reads(tmp_path: Path) -> 
 
 
 def test_a_database_needs_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sidecar.recorder.postgres_connection", None)
+    monkeypatch.setitem(sys.modules, "sidecar.recorder.postgres.connection", None)
     with pytest.raises(BadSetting, match=r"needs pip install 'aibridge-sidecar\[postgres\]'$"):
         premises.store(Settings(runtime_dir=tmp_path, recorder={"url": "postgresql://h/d"}))
 

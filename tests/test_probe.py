@@ -22,7 +22,7 @@ from sidecar.probe.asks import ASKS
 from sidecar.probe.asks import Seen as Answered
 from sidecar.probe.facts import Facts, differences, expected, recorded
 from sidecar.probe.table import Outcome, table
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.migration import migrate
 from sidecar.settings import Identity, Recorder, Settings, load
 from tests.e2e.bridges import CENTRAL_KEY, Bridge, bridge, free_ports
 

@@ -16,11 +16,11 @@ from sidecar.cli import main
 from sidecar.core.errors import BadSetting
 from sidecar.purge import purge
 from sidecar.recorder.batches import TABLES, Batch
-from sidecar.recorder.migration import migrate
-from sidecar.recorder.postgres import PostgresStore
-from sidecar.recorder.postgres import migrate as migrate_postgres
+from sidecar.recorder.journal.migration import migrate
+from sidecar.recorder.journal.turns import turn
+from sidecar.recorder.postgres.store import PostgresStore
+from sidecar.recorder.postgres.store import migrate as migrate_postgres
 from sidecar.recorder.sqlite_store import SqliteStore
-from sidecar.recorder.turns import turn
 from sidecar.settings import Recorder, Settings
 from tests.e2e.bridges import COMMAND, ROOT, Bridge, environment
 from tests.e2e.connections import ask

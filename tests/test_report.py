@@ -12,15 +12,16 @@ from rich.console import Console
 
 from sidecar.core.errors import BadSetting, JournalUnavailable
 from sidecar.core.records import CredentialKind, Ended, ErrorType, Failure, Started, Tokens, Tool
-from sidecar.recorder import postgres, prices, reading
+from sidecar.recorder import reading
 from sidecar.recorder.batches import Store, StoreUnavailable
-from sidecar.recorder.migration import migrate
-from sidecar.recorder.postgres import PostgresStore
-from sidecar.recorder.remote import RemoteStore
+from sidecar.recorder.journal.migration import migrate
+from sidecar.recorder.postgres import store as postgres
+from sidecar.recorder.postgres.store import PostgresStore
 from sidecar.recorder.rows import Stored, row
+from sidecar.recorder.service.remote import RemoteStore
 from sidecar.recorder.sqlite_store import SqliteStore
-from sidecar.recorder.sums import GROUPINGS
-from sidecar.recorder.usage import MOST, Prices, Usage
+from sidecar.recorder.usage import MOST, Prices, Usage, prices
+from sidecar.recorder.usage.sums import GROUPINGS
 from sidecar.report import Report, table, totals
 from sidecar.settings import Recorder, Settings
 from tests.services import service

@@ -19,11 +19,12 @@ from structlog.testing import capture_logs
 
 from sidecar import settings
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
-from sidecar.recorder import contract, prices
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS, TABLES, Batch, StoreUnavailable
-from sidecar.recorder.migration import migrate
-from sidecar.recorder.remote import RemoteStore
+from sidecar.recorder.journal.migration import migrate
+from sidecar.recorder.service import contract
+from sidecar.recorder.service.remote import RemoteStore
 from sidecar.recorder.sqlite_store import SqliteStore
+from sidecar.recorder.usage import prices
 from sidecar.service import warn
 from sidecar.settings import Recorder
 from tests.e2e.waiting import PATIENCE, eventually

@@ -14,10 +14,10 @@ import pytest
 from examples.provider import ThreadedProvider
 from sidecar import premises
 from sidecar.core.errors import SidecarError
-from sidecar.recorder.connection import connect
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.connection import connect
+from sidecar.recorder.journal.migration import migrate
+from sidecar.recorder.journal.transaction import commit
 from sidecar.recorder.rows import row
-from sidecar.recorder.transaction import commit
 from sidecar.rotation import Rotation
 from sidecar.settings import Settings
 from sidecar.supervisor import Bridge as Supervisor

@@ -20,7 +20,7 @@ def serve(settings: Settings) -> None:
         raise BadSetting(msg)
     try:
         if settings.recorder.kind == "postgresql":
-            from sidecar.recorder.postgres_connection import conninfo  # noqa: PLC0415 - for one kind of store alone
+            from sidecar.recorder.postgres.connection import conninfo  # noqa: PLC0415 - for one kind of store alone
 
             conninfo(settings.recorder)
         from sidecar.console.server import serve as run  # noqa: PLC0415 - what it needs need not be there

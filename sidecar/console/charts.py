@@ -7,7 +7,7 @@ from typing import Final
 
 from sidecar.console.overview import Overview, Usage
 from sidecar.console.rendering import count, moment
-from sidecar.recorder.dollars import dollars
+from sidecar.recorder.usage.dollars import dollars
 
 WIDTH: Final = 600
 HEIGHT: Final = 120

@@ -12,7 +12,7 @@ from sidecar.console import money
 from sidecar.console.filters import Asked
 from sidecar.console.money import Tokens
 from sidecar.recorder.schema import Moment, interceptions, token_usages, tool_usages
-from sidecar.recorder.stretches import stretch
+from sidecar.recorder.usage.stretches import stretch
 
 ROWS: Final = 50
 _TICK: Final = timedelta(microseconds=1)  # between two moments

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, func
 
-from sidecar.recorder import prices
 from sidecar.recorder.schema import token_usages
+from sidecar.recorder.usage import prices
 
 # Beyond a terabyte of tokens in one answer somebody errs, and their sum must not be more than a database can add up.
 _MOST: Final = 2**40

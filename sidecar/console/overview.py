@@ -14,7 +14,7 @@ from sidecar.console.filters import COLUMNS, Asked
 from sidecar.console.money import Tokens
 from sidecar.console.store import TooMuch
 from sidecar.recorder.schema import interceptions, token_usages
-from sidecar.recorder.stretches import stretch
+from sidecar.recorder.usage.stretches import stretch
 
 GROUPINGS: Final = ("actor", "model", "client")
 _SHOWN: Final = 20  # names in a table; the others are one line

@@ -21,7 +21,7 @@ from sidecar.console.protection import Protection
 from sidecar.console.store import Store, TooMuch
 from sidecar.console.timeline import timeline
 from sidecar.core.errors import SidecarError
-from sidecar.recorder import prices
+from sidecar.recorder.usage import prices
 from sidecar.settings import Settings
 
 log = structlog.get_logger()

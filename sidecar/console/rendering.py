@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 from sidecar.console import filters
 from sidecar.console.money import Tokens
 from sidecar.console.timeline import TEXT, pretty
-from sidecar.recorder.dollars import dollars, told
+from sidecar.recorder.usage.dollars import dollars, told
 
 STYLE: Final = "/console.css"
 _NAME: Final = 60  # characters of a name that a table shows; a client may choose them

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, func, select
 from sidecar.console import money
 from sidecar.console.money import Tokens
 from sidecar.recorder.schema import interceptions, model_thoughts, token_usages, tool_usages, user_prompts
-from sidecar.recorder.stretches import stretch
+from sidecar.recorder.usage.stretches import stretch
 
 TEXT: Final = 100_000  # characters of one text that a page shows
 CHILDREN: Final = 500  # records of one kind that a page shows

@@ -15,7 +15,7 @@ from sidecar.probe.asks import ASKS, Ask, Headers
 from sidecar.probe.facts import differences, expected, recorded
 from sidecar.probe.proofs import Proof, proof
 from sidecar.probe.table import Outcome, table
-from sidecar.recorder.connection import check
+from sidecar.recorder.journal.connection import check
 from sidecar.settings import Provider, Settings, host_and_port
 
 __all__ = ["NoBridge", "probe"]

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sidecar.core.privacy import Gate
 from sidecar.core.records import Prompt, Tool
 from sidecar.probe.asks import Ask, Seen
-from sidecar.recorder.connection import unavailable, uri
+from sidecar.recorder.journal.connection import unavailable, uri
 from sidecar.recorder.schema import interceptions, token_usages, tool_usages, user_prompts
 
 _LATE = 3.0  # seconds: after one of them a response is let go, however slow the disk

@@ -17,10 +17,10 @@ from typing import Final, Protocol
 import structlog
 
 from sidecar.core.errors import SidecarError
-from sidecar.recorder.backlog import Backlog
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS, Batch, Store
+from sidecar.recorder.journal.backlog import Backlog
+from sidecar.recorder.journal.turns import turn
 from sidecar.recorder.rows import seconds as since_epoch
-from sidecar.recorder.turns import turn
 
 log = structlog.get_logger()
 

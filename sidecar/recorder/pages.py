@@ -18,7 +18,7 @@ from sqlalchemy import JSON, ColumnElement, Connection, Engine, Select, Table, T
 from sqlalchemy.sql.elements import KeyedColumnElement
 
 from sidecar.recorder.schema import Moment, interceptions, model_thoughts, token_usages, tool_usages, user_prompts
-from sidecar.recorder.sums import started_within
+from sidecar.recorder.usage.sums import started_within
 
 Object = dict[str, Any]
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from sidecar.core.errors import BadSetting
-from sidecar.recorder.connection import check, unavailable, uri
+from sidecar.recorder.journal.connection import check, unavailable, uri
 from sidecar.settings import Recorder, Settings
 
 PATIENCE = 300.0  # seconds that PostgreSQL works at one statement
@@ -58,7 +58,7 @@ def journal(database: Path) -> Iterator[Engine]:
 
 @contextmanager
 def _postgresql(recorder: Recorder, limit: float | None) -> Iterator[Engine]:
-    from sidecar.recorder import postgres_connection as postgres  # noqa: PLC0415 - psycopg, which need not be there
+    from sidecar.recorder.postgres import connection as postgres  # noqa: PLC0415 - psycopg, which need not be there
 
     engine = postgres.engine(recorder, limit=limit).execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.recorder.batches import CHILDREN, COLUMNS, END_COLUMNS, INTERCEPTIONS, TABLES, Batch, StoreUnavailable
-from sidecar.recorder.connection import connect
+from sidecar.recorder.journal.connection import connect
+from sidecar.recorder.journal.transaction import TROUBLE, UNFIT
 from sidecar.recorder.rows import Values
-from sidecar.recorder.transaction import TROUBLE, UNFIT
 
 PATIENCE: Final = 5.0  # seconds that a batch waits for another process's transaction
 

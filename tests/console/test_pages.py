@@ -5,8 +5,8 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from sidecar.recorder import postgres
-from sidecar.recorder.postgres import PostgresStore
+from sidecar.recorder.postgres import store as postgres
+from sidecar.recorder.postgres.store import PostgresStore
 from sidecar.settings import Recorder, Settings
 from tests.console.consoles import Console, console
 from tests.postgres import Postgres

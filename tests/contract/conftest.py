@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.migration import migrate
 from sidecar.settings.model import ServerKind
 from tests.contract.worker import Worker, serving
 

@@ -16,10 +16,10 @@ PROTOBUF = {"google", "envoy", "sidecar.pb"}
 MAY_SPEAK_IT = {
     "sidecar/wire.py",  # Envoy's
     # Our own contract: what it says, who asks, who answers.
-    "sidecar/recorder/contract.py",
-    "sidecar/recorder/gathering.py",
-    "sidecar/recorder/remote.py",
-    "sidecar/recorder/servicer.py",
+    "sidecar/recorder/service/contract.py",
+    "sidecar/recorder/service/gathering.py",
+    "sidecar/recorder/service/remote.py",
+    "sidecar/recorder/service/servicer.py",
 }
 
 

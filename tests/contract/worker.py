@@ -16,8 +16,8 @@ from sidecar.core.policy import Bounds, Policy, Provider
 from sidecar.core.records import Record
 from sidecar.ids import Ids
 from sidecar.pulse import Pulse
-from sidecar.recorder.journal import Journal
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.group_commit import Journal
+from sidecar.recorder.journal.migration import migrate
 from sidecar.server import Processor
 from sidecar.serving import Server, listen
 from sidecar.settings.model import ServerKind

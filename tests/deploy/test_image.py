@@ -157,7 +157,7 @@ def test_each_command_is_there(name: str, image: Image) -> None:
 
 
 def test_what_commands_import_when_they_run_is_there(image: Image) -> None:
-    modules = "sidecar.console, sidecar.service, sidecar.export, sidecar.probe, sidecar.recorder.postgres_connection"
+    modules = "sidecar.console, sidecar.service, sidecar.export, sidecar.probe, sidecar.recorder.postgres.connection"
     python = image.here("/opt/aibridge/bin/python")
     subprocess.run([python, "-I", "-c", f"import {modules}"], cwd=image.folder, env=image.environment, check=True)
 

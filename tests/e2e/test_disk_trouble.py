@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from examples.provider import ThreadedProvider
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.migration import migrate
 from tests.conftest import StartBridge
 from tests.e2e.bridges import COMMAND, ROOT, Bridge, environment, free_ports, written
 from tests.e2e.connections import Connection, ask, request

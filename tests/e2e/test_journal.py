@@ -10,7 +10,7 @@ import pytest
 
 from examples.answers import Answer, Seen
 from examples.provider import Provider, ThreadedProvider
-from sidecar.recorder.connection import connect
+from sidecar.recorder.journal.connection import connect
 from tests.conftest import StartBridge
 from tests.e2e.bridges import Bridge, bridge
 from tests.e2e.connections import Connection, ask, asking, request

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 import pytest
 import structlog
 
-from sidecar.recorder.migration import migrate
+from sidecar.recorder.journal.migration import migrate
 from tests.recorder.journal_samples import Logged
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.records import Record
-from sidecar.recorder import backlog as backlog_module
-from sidecar.recorder.backlog import Backlog
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS, TABLES, Batch
-from sidecar.recorder.connection import connect, used
+from sidecar.recorder.journal import backlog as backlog_module
+from sidecar.recorder.journal.backlog import Backlog
+from sidecar.recorder.journal.connection import connect, used
+from sidecar.recorder.journal.transaction import commit
 from sidecar.recorder.rows import row, seconds
-from sidecar.recorder.transaction import commit
 from tests.recorder.journal_samples import WORKER, ended, numbered, prompt, select, started, whole
 
 NEW_ID = numbered()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.errors import JournalUnavailable
-from sidecar.recorder.connection import check, connect, uri
+from sidecar.recorder.journal.connection import check, connect, uri
 
 
 def test_a_commit_waits_for_the_disk_and_the_log_stays_bounded(database: Path) -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from sidecar.core.text import ID_BYTES, MAX_COUNT
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
-from sidecar.recorder import contract
 from sidecar.recorder import usage as counted
 from sidecar.recorder.batches import COLUMNS, INTERCEPTIONS, Batch
 from sidecar.recorder.rows import Values
+from sidecar.recorder.service import contract
 from sidecar.recorder.usage import Prices, Totals, Usage
 from tests.recorder import contract_samples as samples
 from tests.recorder.contract_samples import AT, as_sets, batches, end, ended, opened, prompt, tokens, tool, whole

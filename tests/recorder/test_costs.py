@@ -13,8 +13,7 @@ from genai_prices.data import providers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.recorder import costs, prices
-from sidecar.recorder.usage import Usage, totals
+from sidecar.recorder.usage import Usage, costs, prices, totals
 from tests import stores
 from tests.stores import Database, interception, opened, tokens, tool
 

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from sidecar.recorder.dollars import dollars, told
+from sidecar.recorder.usage.dollars import dollars, told
 
 
 @pytest.mark.parametrize(

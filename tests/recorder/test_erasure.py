@@ -12,9 +12,9 @@ import pytest
 
 from sidecar.recorder.batches import CHILDREN, TABLES, Batch
 from sidecar.recorder.erasure import Counts, Erasure, Pace, Scope
-from sidecar.recorder.erasure_postgres import PostgresErasure
-from sidecar.recorder.erasure_sqlite import SqliteErasure
-from sidecar.recorder.postgres import PostgresStore, migrate
+from sidecar.recorder.erasure.postgres import PostgresErasure
+from sidecar.recorder.erasure.sqlite import SqliteErasure
+from sidecar.recorder.postgres.store import PostgresStore, migrate
 from sidecar.recorder.sqlite_store import SqliteStore
 from tests.recorder import journal_samples as samples
 from tests.recorder import postgres_samples

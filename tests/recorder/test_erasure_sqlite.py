@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from sidecar.core.errors import JournalUnavailable
 from sidecar.ids import Ids
-from sidecar.recorder import erasure_sqlite
 from sidecar.recorder.erasure import Scope
-from sidecar.recorder.erasure_sqlite import SqliteErasure
-from sidecar.recorder.journal import Journal
+from sidecar.recorder.erasure import sqlite as erasure_sqlite
+from sidecar.recorder.erasure.sqlite import SqliteErasure
+from sidecar.recorder.journal.group_commit import Journal
 from sidecar.recorder.sqlite_store import SqliteStore
 from tests.recorder import journal_samples as samples
 from tests.recorder.aged import DAY, interception, together

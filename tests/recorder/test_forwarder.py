@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.recorder.backlog import Backlog
 from sidecar.recorder.batches import INTERCEPTIONS, TABLES, Batch, Store, StoreUnavailable
 from sidecar.recorder.forwarder import FIRST_PAUSE, IDLE, LONGEST_PAUSE, Bounds, Forwarder
+from sidecar.recorder.journal.backlog import Backlog
+from sidecar.recorder.journal.turns import turn
 from sidecar.recorder.sqlite_store import SqliteStore
-from sidecar.recorder.turns import turn
 from tests.recorder.journal_samples import Logged, ended, prompt, started, table, whole
 from tests.recorder.test_backlog import keep
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sidecar.recorder import contract
 from sidecar.recorder.batches import Batch, StoreUnavailable
-from sidecar.recorder.gathering import Gathering, Records
+from sidecar.recorder.service import contract
+from sidecar.recorder.service.gathering import Gathering, Records
 from tests.e2e.waiting import PATIENCE
 from tests.recorder.contract_samples import whole
 
@@ -127,7 +127,7 @@ async def test_asking_is_a_transaction_of_nothing() -> None:
 
 
 async def test_a_transaction_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.recorder.gathering.MOST_TOGETHER", len(sent("i-1")) + 1)
+    monkeypatch.setattr("sidecar.recorder.service.gathering.MOST_TOGETHER", len(sent("i-1")) + 1)
     store = Listed(held=True)
     async with gathering(store) as gathered:
         tasks = await begun(gathered, store, [sent("i-1"), sent("i-2"), sent("i-3"), sent("i-4")])

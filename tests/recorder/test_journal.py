@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sidecar.core.errors import JournalUnavailable
 from sidecar.core.records import Forwarded, Passed, Prompt, Thought
-from sidecar.recorder.journal import RECORD, Journal
+from sidecar.recorder.journal.group_commit import RECORD, Journal
 from tests.recorder import journal_samples as samples
 from tests.recorder.journal_samples import Logged
 
@@ -227,7 +227,7 @@ async def test_what_the_last_try_still_writes_is_not_counted_as_lost(
     database: Path, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever comes first, the lock's end or the bound's: a commit after the count would make it a lie."""
-    monkeypatch.setattr("sidecar.recorder.journal.LAST_TRY", BOUND)  # the disk may take its time here
+    monkeypatch.setattr("sidecar.recorder.journal.group_commit.LAST_TRY", BOUND)  # the disk may take its time here
     journal = a_journal(database)
     journal.open(asyncio.get_running_loop())
     with locked(database) as unlock:
@@ -285,7 +285,7 @@ PROGRAM = """
 import asyncio, json, resource, sys
 from pathlib import Path
 import structlog
-from sidecar.recorder.journal import RECORD, Journal
+from sidecar.recorder.journal.group_commit import RECORD, Journal
 from tests.recorder import journal_samples as samples
 
 structlog.configure(processors=[structlog.processors.JSONRenderer()])

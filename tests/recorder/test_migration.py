@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import create_engine
 
 from sidecar.core.errors import JournalUnavailable
-from sidecar.recorder.connection import check
-from sidecar.recorder.migration import _write_ahead, migrate
+from sidecar.recorder.journal.connection import check
+from sidecar.recorder.journal.migration import _write_ahead, migrate
 from tests.recorder import journal_samples as samples
 
 
@@ -97,7 +97,7 @@ def test_a_current_journal_needs_no_lock(database: Path) -> None:
 RACE = """
 import sys
 from pathlib import Path
-from sidecar.recorder.migration import _write_ahead, migrate
+from sidecar.recorder.journal.migration import _write_ahead, migrate
 print("ready", flush=True)
 sys.stdin.readline()
 migrate(Path(sys.argv[1]))

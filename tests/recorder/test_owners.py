@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.errors import JournalUnavailable
-from sidecar.recorder.owners import is_dead, owning
+from sidecar.recorder.journal.owners import is_dead, owning
 from tests.e2e.waiting import PATIENCE
 
 WORKER = "host:127.0.0.1:10000:a1b2c3d4:0"

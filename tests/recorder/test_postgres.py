@@ -4,7 +4,7 @@ from contextlib import closing
 import pytest
 
 from sidecar.recorder.batches import TABLES, Batch
-from sidecar.recorder.postgres import PostgresStore, migrate
+from sidecar.recorder.postgres.store import PostgresStore, migrate
 from tests.postgres import execute
 from tests.recorder import postgres_samples as samples
 

@@ -7,8 +7,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from sidecar.recorder.batches import TABLES, StoreUnavailable
-from sidecar.recorder.connection import REVISION
-from sidecar.recorder.postgres import PostgresStore, StoreUnfit, engine, migrate, months
+from sidecar.recorder.journal.connection import REVISION
+from sidecar.recorder.postgres.store import PostgresStore, StoreUnfit, engine, migrate, months
 from sidecar.recorder.schema import metadata
 from tests.postgres import Postgres, execute
 from tests.recorder import postgres_samples as samples
@@ -69,7 +69,7 @@ def test_a_start_makes_the_month_that_comes_next(fresh_database: str) -> None:
 
 RACE = """
 import sys
-from sidecar.recorder.postgres import migrate
+from sidecar.recorder.postgres.store import migrate
 from sidecar.settings import Recorder
 print("ready", flush=True)
 migrate(Recorder(url=sys.stdin.readline().strip()))

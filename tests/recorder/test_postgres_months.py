@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from sidecar.recorder import postgres_months
 from sidecar.recorder.batches import TABLES, Batch
-from sidecar.recorder.postgres import PostgresStore, StoreUnfit, drop_months, engine, following, migrate, months
-from sidecar.recorder.postgres_months import touched
+from sidecar.recorder.postgres import months as postgres_months
+from sidecar.recorder.postgres.months import touched
+from sidecar.recorder.postgres.store import PostgresStore, StoreUnfit, drop_months, engine, following, migrate, months
 from tests.postgres import Postgres, execute
 from tests.recorder import postgres_samples as samples
 

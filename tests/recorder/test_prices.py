@@ -12,7 +12,7 @@ from genai_prices.types import StartDateConstraint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.recorder import prices
+from sidecar.recorder.usage import prices
 
 DAY = date(2026, 11, 25)  # the data that is locked knows what was in force then, and it is no longer going to change
 FLAGSHIP = "gpt-5.6-sol"  # with a history, tiers by length, and a price for each service tier
@@ -170,7 +170,7 @@ import sys
 heard = []
 sys.addaudithook(lambda event, _: heard.append(event) if event.startswith("socket.") else None)
 import datetime, threading
-from sidecar.recorder import prices
+from sidecar.recorder.usage import prices
 assert "genai_prices" not in sys.modules, "it delays whoever needs no prices"
 assert prices.cost("openai", "gpt-5", datetime.date(2026, 11, 25), input=1, output=1, cache_read=1, cache_write=1)
 assert prices.date()

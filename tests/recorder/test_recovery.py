@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from sidecar.core.errors import JournalUnavailable
 from sidecar.core.records import Ended, ErrorType, Failure, Prompt
-from sidecar.recorder.owners import owning
-from sidecar.recorder.recovery import ANY, END, FIND, abandoned, end_lost
+from sidecar.recorder.journal.owners import owning
+from sidecar.recorder.journal.recovery import ANY, END, FIND, abandoned, end_lost
 from sidecar.recorder.rows import Stored, row
 from tests.recorder import journal_samples as samples
 

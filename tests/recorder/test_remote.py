@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
-from sidecar.recorder import contract, remote
 from sidecar.recorder.batches import INTERCEPTIONS, Batch, StoreUnavailable
-from sidecar.recorder.remote import RemoteStore
+from sidecar.recorder.service import contract, remote
+from sidecar.recorder.service.remote import RemoteStore
 from sidecar.settings import Recorder
 from tests.e2e.bridges import free_ports
 from tests.recorder.contract_samples import ended, prompt, together, whole

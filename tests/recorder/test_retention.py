@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from sidecar.recorder.batches import TABLES
-from sidecar.recorder.migration import migrate
-from sidecar.recorder.postgres import PostgresStore
-from sidecar.recorder.postgres import migrate as migrate_postgres
-from sidecar.recorder.retention import EVERY, keep
+from sidecar.recorder.erasure.retention import EVERY, keep
+from sidecar.recorder.journal.migration import migrate
+from sidecar.recorder.postgres.store import PostgresStore
+from sidecar.recorder.postgres.store import migrate as migrate_postgres
 from sidecar.recorder.sqlite_store import SqliteStore
 from sidecar.settings import Recorder, Settings
 from tests.e2e.waiting import PATIENCE
@@ -146,7 +146,7 @@ def test_it_is_somebody_else_s_or_nobody_s_and_returns_at_once(url: str) -> None
 def test_a_store_out_of_reach_is_told_once_and_tried_again(
     tmp_path: Path, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.recorder.retention.AGAIN", 0.01)
+    monkeypatch.setattr("sidecar.recorder.erasure.retention.AGAIN", 0.01)
     database = tmp_path / "journal.db"
     with kept(local(database)):
         assert logged() == {

@@ -3,8 +3,8 @@
 from contextlib import closing
 from pathlib import Path
 
-from sidecar.recorder.connection import connect, used
-from sidecar.recorder.room import Room
+from sidecar.recorder.journal.connection import connect, used
+from sidecar.recorder.journal.room import Room
 from tests.recorder.journal_samples import started
 from tests.recorder.test_backlog import keep
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from sidecar.recorder import migrations
-from sidecar.recorder.connection import REVISION
+from sidecar.recorder.journal.connection import REVISION
 from sidecar.recorder.rows import row
 from sidecar.recorder.schema import Moment, interceptions, metadata, token_usages
 from tests.recorder.journal_samples import started

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from sidecar.recorder.connection import connect
+from sidecar.recorder.journal.connection import connect
+from sidecar.recorder.journal.transaction import commit
 from sidecar.recorder.rows import Row, Stored, row
-from sidecar.recorder.transaction import commit
 from tests.recorder import journal_samples as samples
 
 BEYOND = 2**63  # one more than 64 bits hold

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.errors import JournalUnavailable
-from sidecar.recorder.owners import owning
-from sidecar.recorder.turns import turn
+from sidecar.recorder.journal.owners import owning
+from sidecar.recorder.journal.turns import turn
 from tests.e2e.waiting import PATIENCE
 
 TAKE = """
 import sys
 from pathlib import Path
-from sidecar.recorder.turns import turn
+from sidecar.recorder.journal.turns import turn
 
 print("asks", flush=True)
 with turn(Path(sys.argv[1]), waits=False) as is_ours:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.recorder import prices
-from sidecar.recorder.usage import MOST, Totals, Usage, totals
+from sidecar.recorder.usage import MOST, Totals, Usage, prices, totals
 from tests import stores
 from tests.stores import Database, interception, opened, tokens, tool
 

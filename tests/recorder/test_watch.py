@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sidecar.core.records import Record
-from sidecar.recorder.journal import Journal
+from sidecar.recorder.journal.group_commit import Journal
 from tests.e2e.waiting import PATIENCE
 from tests.recorder import journal_samples as samples
 from tests.recorder.journal_samples import Logged

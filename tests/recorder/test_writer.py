@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.recorder.journal.writer import GaveUp, Writer
 from sidecar.recorder.rows import Row, row
-from sidecar.recorder.writer import GaveUp, Writer
 from tests.recorder import journal_samples as samples
 from tests.recorder.journal_samples import Logged
 

@@ -1,4 +1,4 @@
-"""The five tables; in PostgreSQL each of them partitioned by month, of which `postgres_months` makes the partitions."""
+"""The five tables; in PostgreSQL each of them partitioned by month, of which `postgres.months` makes the partitions."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypedDict
 import msgspec
 from sqlalchemy import Connection
 
-from sidecar.recorder import costs, prices
-from sidecar.recorder.sums import GROUPINGS, TOKENS, Grouping, Tokens, started_within, statement, whole
+from sidecar.recorder.usage import costs, prices
+from sidecar.recorder.usage.sums import GROUPINGS, TOKENS, Grouping, Tokens, started_within, statement, whole
 
 Count = Literal["interceptions", "failed", "open", Tokens, "tool_calls"]
 COUNTS: tuple[Count, ...] = ("interceptions", "failed", "open", *TOKENS, "tool_calls")

@@ -11,7 +11,7 @@ import structlog
 
 from sidecar.core.errors import SidecarError
 from sidecar.recorder.erasure import Counts, Erasure, Pause, Scope
-from sidecar.recorder.erasure_sqlite import SqliteErasure
+from sidecar.recorder.erasure.sqlite import SqliteErasure
 from sidecar.settings import Settings
 
 log = structlog.get_logger()
@@ -68,6 +68,6 @@ def _places(settings: Settings) -> Iterator[Callable[[], Erasure]]:
     if settings.database.exists() or not settings.is_forwarded:
         yield lambda: SqliteErasure(settings.database)
     if settings.is_forwarded:
-        from sidecar.recorder.erasure_postgres import PostgresErasure  # noqa: PLC0415 - psycopg, which need not be there
+        from sidecar.recorder.erasure.postgres import PostgresErasure  # noqa: PLC0415 - psycopg, which need not be there
 
         yield lambda: PostgresErasure(settings.recorder, yields=True, limit=LONGEST)

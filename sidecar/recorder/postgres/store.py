@@ -14,11 +14,11 @@ import psycopg
 from psycopg import errors
 
 from sidecar.recorder.batches import TABLES, Batch
-from sidecar.recorder.postgres_connection import StoreUnfit, conninfo, engine, told
-from sidecar.recorder.postgres_migration import migrate
-from sidecar.recorder.postgres_months import KEEPING, add, drop_months, following, months, touched
-from sidecar.recorder.postgres_statements import END, INSERT, MISSING, arrays
-from sidecar.recorder.postgres_watch import Watch
+from sidecar.recorder.postgres.connection import StoreUnfit, conninfo, engine, told
+from sidecar.recorder.postgres.migration import migrate
+from sidecar.recorder.postgres.months import KEEPING, add, drop_months, following, months, touched
+from sidecar.recorder.postgres.statements import END, INSERT, MISSING, arrays
+from sidecar.recorder.postgres.watch import Watch
 from sidecar.recorder.rows import Values
 from sidecar.settings import Recorder
 

@@ -21,8 +21,8 @@ from sidecar.core.text import ID_BYTES, clamp, clean
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
 from sidecar.recorder.batches import CHILDREN, COLUMNS, END_COLUMNS, INTERCEPTIONS, TABLES, Batch
 from sidecar.recorder.rows import Value, Values
-from sidecar.recorder.sums import GROUPINGS
 from sidecar.recorder.usage import COUNTS, Prices, Totals, Usage
+from sidecar.recorder.usage.sums import GROUPINGS
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Recorder"].full_name
 MOST_RECORDS: Final = 10_000  # in one request

@@ -20,11 +20,11 @@ from queue import SimpleQueue
 import structlog
 
 from sidecar.core.records import Forwarded, Passed, Prompt, Record, Started, Thought, Tokens, Tool
-from sidecar.recorder.connection import check, unavailable
+from sidecar.recorder.journal.connection import check, unavailable
+from sidecar.recorder.journal.transaction import UNFIT
+from sidecar.recorder.journal.watch import NO_WATCH, Watch
+from sidecar.recorder.journal.writer import GaveUp, Writer
 from sidecar.recorder.rows import Row, Stored, row
-from sidecar.recorder.transaction import UNFIT
-from sidecar.recorder.watch import NO_WATCH, Watch
-from sidecar.recorder.writer import GaveUp, Writer
 
 log = structlog.get_logger()
 

@@ -7,8 +7,8 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.recorder import revisions
 from sidecar.recorder.batches import TABLES
-from sidecar.recorder.postgres_connection import StoreUnfit, engine, told
-from sidecar.recorder.postgres_months import MIGRATING, add, following
+from sidecar.recorder.postgres.connection import StoreUnfit, engine, told
+from sidecar.recorder.postgres.months import MIGRATING, add, following
 from sidecar.settings import Recorder
 
 LIMIT: Final = 60.0  # seconds, which we keep

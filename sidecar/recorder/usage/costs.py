@@ -29,9 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from sidecar.recorder import prices
 from sidecar.recorder.schema import interceptions, token_usages
-from sidecar.recorder.stretches import Stretch, answers, stretch
+from sidecar.recorder.usage import prices
+from sidecar.recorder.usage.stretches import Stretch, answers, stretch
 
 # Of US dollars. Every price of a token is a whole number of them (a million tokens at a thousandth of a cent each), or
 # taken for unknown.

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS
-from sidecar.recorder.connection import check, connect, unavailable, used
 from sidecar.recorder.erasure import Counts, Pace, Pause, Progress, Scope, first_id, nobody, sweep
+from sidecar.recorder.journal.connection import check, connect, unavailable, used
 from sidecar.recorder.rows import moment
 
 T = TypeVar("T")

@@ -27,8 +27,8 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS, TABLES
 from sidecar.recorder.erasure import Counts, Pace, Pause, Progress, Scope, first_id, nobody, sweep
-from sidecar.recorder.erasure_months import belated, dropped, expired, there
-from sidecar.recorder.postgres_connection import engine, told
+from sidecar.recorder.erasure.months import belated, dropped, expired, there
+from sidecar.recorder.postgres.connection import engine, told
 from sidecar.recorder.schema import interceptions, metadata
 from sidecar.settings import Recorder
 
@@ -39,7 +39,7 @@ AT_ONCE: Final = 500  # interceptions in a transaction, at most
 GOAL: Final = 0.25  # seconds that one should last: no writer waits for it
 GIVING_WAY: Final = 1  # times as long as that nothing is done, so that half of a processor and disk are others'
 _BEGIN: Final = "SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', '300s', true)"
-_MINE: Final = "SELECT pg_try_advisory_xact_lock(1634296434, 4)"  # the others are in `postgres_months`
+_MINE: Final = "SELECT pg_try_advisory_xact_lock(1634296434, 4)"  # the others are in `postgres.months`
 _BUSY: Final = frozenset({"55P03", "40P01", "40001"})  # a lock not available, a deadlock, a serialization failure
 _GENTLY: Final = "SET vacuum_cost_delay = '2ms'"  # as autovacuum does
 _NOT_VACUUMED: Final = "deleted text stays in PostgreSQL's files until it is vacuumed, which was not possible now"

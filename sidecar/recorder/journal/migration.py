@@ -1,7 +1,7 @@
 """The journal's file, made and brought to the newest schema.
 
 A start needs it once, a worker never: Alembic takes its time, and 22 MiB. So a process of its own does it for a start:
-python -m sidecar.recorder.migration, with the pickled path on standard input; what is wrong it prints.
+python -m sidecar.recorder.journal.migration, with the pickled path on standard input; what is wrong it prints.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.core.errors import JournalUnavailable
 from sidecar.recorder import revisions
-from sidecar.recorder.connection import connect, unavailable
+from sidecar.recorder.journal.connection import connect, unavailable
 from sidecar.recorder.schema import metadata
 
 PATIENCE = 10.0  # seconds that a start waits for another process's transaction

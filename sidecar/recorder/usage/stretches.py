@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, FromClause, Integer, Label, case, func, literal, or_
 
-from sidecar.recorder import prices
 from sidecar.recorder.schema import interceptions, token_usages
+from sidecar.recorder.usage import prices
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)

@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sidecar.core.records import Ended, ErrorType, Failure, Prompt
-from sidecar.recorder.connection import check, connect, unavailable
-from sidecar.recorder.owners import is_dead
+from sidecar.recorder.journal.connection import check, connect, unavailable
+from sidecar.recorder.journal.owners import is_dead
 from sidecar.recorder.rows import PROMPT, moment
 
 Said = Prompt | Ended

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS
 from sidecar.recorder.erasure import Scope
-from sidecar.recorder.postgres_months import drop_months, following, months
+from sidecar.recorder.postgres.months import drop_months, following, months
 from sidecar.recorder.schema import interceptions, metadata
 
 # An interception that has been open for longer is taken for one of a host that is gone for good: it goes with its

@@ -14,9 +14,10 @@ from grpc_health.v1 import health, health_pb2
 
 from sidecar.core.errors import BadSetting, SidecarError
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
-from sidecar.recorder import contract, reading
+from sidecar.recorder import reading
 from sidecar.recorder.batches import StoreUnavailable
-from sidecar.recorder.gathering import Gathering
+from sidecar.recorder.service import contract
+from sidecar.recorder.service.gathering import Gathering
 from sidecar.recorder.usage import Totals
 
 log = structlog.get_logger()

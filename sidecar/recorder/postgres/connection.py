@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.core.errors import BadSetting
 from sidecar.recorder.batches import StoreUnavailable
-from sidecar.recorder.postgres_watch import Watch
+from sidecar.recorder.postgres.watch import Watch
 from sidecar.settings import Recorder
 
 CONNECT: Final = 5  # seconds for each address of a host

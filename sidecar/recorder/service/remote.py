@@ -9,8 +9,8 @@ import grpc
 from google.protobuf.message import Message
 
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
-from sidecar.recorder import contract
 from sidecar.recorder.batches import Batch, StoreUnavailable
+from sidecar.recorder.service import contract
 from sidecar.recorder.usage import Totals
 from sidecar.settings import Recorder
 

@@ -18,8 +18,8 @@ from queue import SimpleQueue
 from typing import Final
 
 from sidecar.pb.aibridge.recorder.v1 import recorder_pb2 as pb
-from sidecar.recorder import contract
 from sidecar.recorder.batches import Store, StoreUnavailable
+from sidecar.recorder.service import contract
 
 MOST_TOGETHER: Final = 50_000  # records after which a transaction takes no further batch
 

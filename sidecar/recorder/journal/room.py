@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from sidecar.recorder.connection import uri, used
+from sidecar.recorder.journal.connection import uri, used
 
 
 class Room:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sidecar.recorder.batches import CHILDREN, COLUMNS, INTERCEPTIONS, TABLES, Batch
-from sidecar.recorder.connection import connect, used
+from sidecar.recorder.journal.connection import connect, used
 from sidecar.recorder.rows import Values, moment
 
 AT_ONCE: Final = 500  # interceptions in a batch

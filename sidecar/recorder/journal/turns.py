@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sidecar.recorder.connection import unavailable
+from sidecar.recorder.journal.connection import unavailable
 
 LOCK = "forwarding.lock"
 

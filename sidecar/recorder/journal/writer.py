@@ -9,10 +9,10 @@ from pathlib import Path
 
 import structlog
 
-from sidecar.recorder.connection import connect
+from sidecar.recorder.journal.connection import connect
+from sidecar.recorder.journal.transaction import TROUBLE, commit
+from sidecar.recorder.journal.watch import NO_WATCH, Watch
 from sidecar.recorder.rows import Row, Stored
-from sidecar.recorder.transaction import TROUBLE, commit
-from sidecar.recorder.watch import NO_WATCH, Watch
 
 log = structlog.get_logger()
 

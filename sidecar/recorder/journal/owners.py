@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sidecar.recorder.connection import unavailable
-from sidecar.recorder.turns import LOCK
+from sidecar.recorder.journal.connection import unavailable
+from sidecar.recorder.journal.turns import LOCK
 
 
 @contextmanager

@@ -23,8 +23,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from sidecar.recorder import costs
 from sidecar.recorder.schema import interceptions, token_usages, tool_usages
+from sidecar.recorder.usage import costs
 
 Grouping = Literal["actor", "model", "client", "day"]
 Tokens = Literal["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_write_input_tokens"]

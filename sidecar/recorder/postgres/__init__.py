@@ -1,0 +1,1 @@
+"""PostgreSQL as the store: its connection, its schema by the month, and what it is told."""

@@ -1,0 +1,1 @@
+"""The Recorder service, which stores for others: the public contract, its two sides, and what lies between."""
