@@ -32,15 +32,15 @@ from sidecar.serving import Server, listen
 from sidecar.settings import Settings
 from sidecar.settings.keys import Keys
 from sidecar.telemetry.batching import Batch
-from sidecar.telemetry.configure import configure
-from sidecar.telemetry.counting import Counting
 from sidecar.telemetry.dumping import Dumps, NoDumps
 from sidecar.telemetry.lines import Lines
-from sidecar.telemetry.meters import Meters
 from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics
-from sidecar.telemetry.operations import Operations, servers
-from sidecar.telemetry.sheets import CLOSING, opened
-from sidecar.telemetry.watches import Journaling
+from sidecar.telemetry.metrics.counting import Counting
+from sidecar.telemetry.metrics.meters import Meters
+from sidecar.telemetry.metrics.operations import Operations, servers
+from sidecar.telemetry.metrics.sheets import CLOSING, opened
+from sidecar.telemetry.metrics.watches import Journaling
+from sidecar.telemetry.traces.configure import configure
 
 log = structlog.get_logger()
 

@@ -21,7 +21,7 @@ from sidecar.core.errors import SidecarError
 from sidecar.leash import leashed
 from sidecar.logs import is_read_by_a_person
 from sidecar.settings import Settings, bare_environment
-from sidecar.telemetry import sheets
+from sidecar.telemetry.metrics import sheets
 
 log = structlog.get_logger()
 

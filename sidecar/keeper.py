@@ -24,9 +24,8 @@ from sidecar.assignment import BEAT, TIME, KeeperAssignment
 from sidecar.recorder.batches import Store
 from sidecar.recorder.forwarder import Bounds, Forwarder
 from sidecar.settings import Settings
-from sidecar.telemetry import pushes, sheets
-from sidecar.telemetry.metrics import Metrics
-from sidecar.telemetry.watches import Forwarding
+from sidecar.telemetry.metrics import Metrics, pushes, sheets
+from sidecar.telemetry.metrics.watches import Forwarding
 
 log = structlog.get_logger()
 

@@ -32,8 +32,8 @@ from sidecar.core.replies import Refuse, Step, Wait
 from sidecar.core.requests import TooLarge
 from sidecar.pulse import STALL, Pulse
 from sidecar.telemetry.dumping import Dump, Dumps, NoDumps
-from sidecar.telemetry.meters import Meter, Meters
 from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics
+from sidecar.telemetry.metrics.meters import Meter, Meters
 from sidecar.telemetry.traces import Trace, Traces, trace_id
 
 log = structlog.get_logger()

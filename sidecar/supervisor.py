@@ -30,9 +30,9 @@ from sidecar.recorder.journal.recovery import PATIENCE, abandoned, end_lost
 from sidecar.recorder.rows import moment
 from sidecar.rotation import LOOK, Rotation
 from sidecar.settings import Settings
-from sidecar.telemetry import sheets
 from sidecar.telemetry.lines import Lines
-from sidecar.telemetry.scrapes import Scrapes
+from sidecar.telemetry.metrics import sheets
+from sidecar.telemetry.metrics.scrapes import Scrapes
 
 log = structlog.get_logger()
 

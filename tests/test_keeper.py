@@ -18,8 +18,7 @@ from sidecar.keeper import work
 from sidecar.recorder.journal.migration import migrate
 from sidecar.settings import Settings, Telemetry
 from sidecar.settings.otel import Otel, Way
-from sidecar.telemetry import sheets
-from sidecar.telemetry.metrics import Metric, NoMetrics
+from sidecar.telemetry.metrics import Metric, NoMetrics, sheets
 from tests.e2e.processes import children, is_running
 from tests.e2e.waiting import PATIENCE, eventually
 from tests.postgres import Postgres, execute

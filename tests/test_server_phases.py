@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 
-from sidecar.telemetry.counting import Counting
-from sidecar.telemetry.meters import Meters
 from sidecar.telemetry.metrics import Metric
-from sidecar.telemetry.operations import Operations
+from sidecar.telemetry.metrics.counting import Counting
+from sidecar.telemetry.metrics.meters import Meters
+from sidecar.telemetry.metrics.operations import Operations
 from tests.telemetry.counted import Listed, at_once
 from tests.test_server import Clock, Context, Disk, body, headers, play, processor
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.telemetry.calls import Call
+from sidecar.telemetry.traces.calls import Call
 from tests.telemetry.interceptions import ENDED, STARTED, TOKENS, T
 
 

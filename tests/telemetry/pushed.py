@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.utils import floatToGoString
 
 from sidecar.telemetry.metrics import Metric
-from sidecar.telemetry.readings import SCOPE, SCOPE_METRICS
+from sidecar.telemetry.metrics.readings import SCOPE, SCOPE_METRICS
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 _METRICS = {metric.otlp_name: metric for metric in Metric}

@@ -1,8 +1,8 @@
 import pytest
 from msgspec.structs import replace
 
-from sidecar.telemetry import attributes
-from sidecar.telemetry.attributes import Server
+from sidecar.telemetry.traces import attributes
+from sidecar.telemetry.traces.attributes import Server
 from tests.telemetry.interceptions import COMMON, LIMITED, PASSED, STARTED
 
 PASSTHROUGH = {

@@ -6,7 +6,7 @@ import pytest
 
 from examples.otlp_receiver import decode
 from sidecar.settings.sources import load
-from sidecar.telemetry.configure import configure
+from sidecar.telemetry.traces.configure import configure
 from tests.services import Certificates
 from tests.telemetry.demanding import Got, grpc_collector, http_collector
 from tests.telemetry.interceptions import PASSED, T

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from examples.otlp_receiver import Receiver, Span
 from sidecar.settings import Settings, Telemetry
-from sidecar.telemetry.configure import configure
 from sidecar.telemetry.metrics import NoMetrics
 from sidecar.telemetry.traces import NoTraces, Traces
+from sidecar.telemetry.traces.configure import configure
 from tests.telemetry.interceptions import (
     ANSWER,
     CALLS,
@@ -168,7 +168,7 @@ def test_who_wants_no_traces_does_not_load_the_sdk() -> None:
     program = """
 import sys
 from sidecar.settings import Settings
-from sidecar.telemetry.configure import configure
+from sidecar.telemetry.traces.configure import configure
 from sidecar.telemetry.metrics import NoMetrics
 configure(Settings(), "worker-0", NoMetrics()).begin(None)
 sys.exit("opentelemetry.sdk" in sys.modules)

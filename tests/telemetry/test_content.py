@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sidecar.telemetry.content import MOST, message, part, plain
+from sidecar.telemetry.traces.content import MOST, message, part, plain
 from tests.telemetry.interceptions import PROMPT, THOUGHT, TOOL
 
 HOSTED = replace(TOOL, kind="web_search_call", name="web_search_call", input=None, item_id="ws_1")

@@ -2,9 +2,9 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.core.records import Record
-from sidecar.telemetry.counting import Counting
 from sidecar.telemetry.metrics import Metric
-from sidecar.telemetry.operations import Operations
+from sidecar.telemetry.metrics.counting import Counting
+from sidecar.telemetry.metrics.operations import Operations
 from tests.telemetry.counted import Listed
 from tests.telemetry.interceptions import (
     ENDED,

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.core.records import Parameters
-from sidecar.telemetry.genai import genai, genai_next
+from sidecar.telemetry.traces.genai import genai, genai_next
 from tests.telemetry.called import call
 from tests.telemetry.interceptions import ANSWER, PROMPT, REQUEST, STARTED, THOUGHT, TOKENS, TOOL, USAGE
 

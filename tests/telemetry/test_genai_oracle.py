@@ -8,8 +8,8 @@ from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.types import Error
 
 from sidecar.core.records import ErrorType, Failure
-from sidecar.telemetry.attributes import Server, error, server
-from sidecar.telemetry.genai import genai_next
+from sidecar.telemetry.traces.attributes import Server, error, server
+from sidecar.telemetry.traces.genai import genai_next
 from tests.telemetry.called import call
 from tests.telemetry.interceptions import ENDED
 

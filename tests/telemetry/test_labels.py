@@ -2,8 +2,8 @@
 
 import pytest
 
-from sidecar.telemetry.labels import MOST_CELLS, OTHER, Labels, cells, without
 from sidecar.telemetry.metrics import ACTOR, Metric
+from sidecar.telemetry.metrics.labels import MOST_CELLS, OTHER, Labels, cells, without
 
 TOOLS = Metric.NON_INJECTED_TOOL_SELECTIONS_TOTAL
 

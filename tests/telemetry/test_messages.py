@@ -2,8 +2,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from examples.otlp_receiver import Span, decode
-from sidecar.telemetry.messages import encode
-from sidecar.telemetry.spans import SpanTraces
+from sidecar.telemetry.traces.messages import encode
+from sidecar.telemetry.traces.spans import SpanTraces
 from tests.telemetry.interceptions import COMMON, ENDED, FORWARDED, LIMITED, PASSED, STARTED, T
 
 CALLER = "b7ad6b7169203331"

@@ -6,10 +6,10 @@ from typing import Self
 
 import pytest
 
-from sidecar.telemetry.counting import Counting
-from sidecar.telemetry.meters import Meters
 from sidecar.telemetry.metrics import Metric
-from sidecar.telemetry.operations import Operations
+from sidecar.telemetry.metrics.counting import Counting
+from sidecar.telemetry.metrics.meters import Meters
+from sidecar.telemetry.metrics.operations import Operations
 from tests.telemetry.counted import Listed, Told, at_once
 
 PHASES, GAPS = Metric.PHASE_SECONDS.buckets, Metric.TIME_PER_OUTPUT_CHUNK.buckets

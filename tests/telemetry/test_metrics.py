@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from sidecar.settings import Settings, Telemetry
 from sidecar.telemetry.metrics import ACTOR, Metric, NoMetrics, plain
-from sidecar.telemetry.sheets import opened
+from sidecar.telemetry.metrics.sheets import opened
 
 KINDS = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
 

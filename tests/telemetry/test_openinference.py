@@ -3,7 +3,7 @@ import json
 from msgspec.structs import replace
 
 from sidecar.core.records import Parameters
-from sidecar.telemetry.openinference import openinference
+from sidecar.telemetry.traces.openinference import openinference
 from tests.telemetry.called import call
 from tests.telemetry.interceptions import PROMPT, STARTED, THOUGHT, TOKENS, TOOL
 

@@ -3,7 +3,7 @@ from msgspec.structs import replace
 from sidecar.core.records import Answered
 from sidecar.settings import Provider, Settings
 from sidecar.telemetry.metrics import Metric
-from sidecar.telemetry.operations import Operations, servers
+from sidecar.telemetry.metrics.operations import Operations, servers
 from tests.telemetry.counted import Listed
 from tests.telemetry.interceptions import ENDED, LIMITED, STARTED, TOKENS, T
 

@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 
 from examples.otlp_receiver import Receiver
 from sidecar.settings import Telemetry
-from sidecar.telemetry.messages import MOST
-from sidecar.telemetry.otlp import Exporter
-from sidecar.telemetry.spans import SpanTraces
+from sidecar.telemetry.traces.messages import MOST
+from sidecar.telemetry.traces.otlp import Exporter
+from sidecar.telemetry.traces.spans import SpanTraces
 from sidecar.telemetry.transports import Outcome, transport
 from tests.telemetry.interceptions import PASSED, T
 from tests.telemetry.stuck import Dropped

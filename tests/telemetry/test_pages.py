@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.telemetry.metrics import Metric
-from sidecar.telemetry.pages import Page, entries, keys, told
+from sidecar.telemetry.metrics.pages import Page, entries, keys, told
 from tests.telemetry.exposed import stored
 
 VALUES = {metric: tuple(f'{label} \u00e9"\\' for label in metric.labels) for metric in Metric}
@@ -74,7 +74,7 @@ def test_what_a_full_disk_did_not_take_is_written_the_next_time(
     put(page, 0, 2.0)
     page.draw()
     with monkeypatch.context() as patched:
-        patched.setattr("sidecar.telemetry.pages.os.pwrite", lambda *_: 0)
+        patched.setattr("sidecar.telemetry.metrics.pages.os.pwrite", lambda *_: 0)
         page.write()
     assert stored(path) == {"a": 1.0}
     page.draw()

@@ -1,8 +1,8 @@
 from sidecar.settings import Provider, Settings, Telemetry
-from sidecar.telemetry.attributes import Server
-from sidecar.telemetry.genai import genai
-from sidecar.telemetry.openinference import openinference
-from sidecar.telemetry.profiles import PROFILES, view
+from sidecar.telemetry.traces.attributes import Server
+from sidecar.telemetry.traces.genai import genai
+from sidecar.telemetry.traces.openinference import openinference
+from sidecar.telemetry.traces.profiles import PROFILES, view
 
 
 def test_the_settings_choose_the_words() -> None:

@@ -15,11 +15,10 @@ from structlog.testing import capture_logs
 from examples.otlp_receiver import Receiver
 from sidecar.settings import Settings, Telemetry
 from sidecar.settings.otel import Otel, Way
-from sidecar.telemetry import pusher, sheets
-from sidecar.telemetry.metrics import Metric, folder
-from sidecar.telemetry.pusher import Pusher
-from sidecar.telemetry.pushes import NoPushes, begun
-from sidecar.telemetry.readings import encode
+from sidecar.telemetry.metrics import Metric, folder, pusher, sheets
+from sidecar.telemetry.metrics.pusher import Pusher
+from sidecar.telemetry.metrics.pushes import NoPushes, begun
+from sidecar.telemetry.metrics.readings import encode
 from tests.e2e.waiting import PATIENCE, eventually
 from tests.telemetry.collectors import hanging, moody
 from tests.telemetry.counted import Listed

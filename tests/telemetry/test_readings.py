@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.settings import Settings
-from sidecar.telemetry import sheets
-from sidecar.telemetry.metrics import Metric, folder
-from sidecar.telemetry.readings import encode
-from sidecar.telemetry.sums import Series, added_up
+from sidecar.telemetry.metrics import Metric, folder, sheets
+from sidecar.telemetry.metrics.readings import encode
+from sidecar.telemetry.metrics.sums import Series, added_up
 from tests.telemetry.pushed import Pushed, as_prometheus, decode, page
 
 OPERATION = ("chat", "openai", "aster-2", "", "127.0.0.1", "8080")

@@ -11,9 +11,8 @@ from structlog.testing import capture_logs
 
 from examples.ports import number, reserved
 from sidecar.settings import Settings, Telemetry
-from sidecar.telemetry import scrapes, sheets
-from sidecar.telemetry.metrics import Metric, folder
-from sidecar.telemetry.scrapes import Scrapes
+from sidecar.telemetry.metrics import Metric, folder, scrapes, sheets
+from sidecar.telemetry.metrics.scrapes import Scrapes
 from tests.e2e.waiting import PATIENCE
 from tests.telemetry.exposed import samples
 

@@ -13,8 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.settings import Settings
-from sidecar.telemetry import sheets
-from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics, folder
+from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics, folder, sheets
 from tests.e2e.waiting import eventually
 from tests.telemetry.exposed import added_up, stored
 
@@ -35,7 +34,7 @@ import resource, signal, sys
 from pathlib import Path
 from sidecar.settings import Settings
 from sidecar.telemetry.metrics import Metric
-from sidecar.telemetry.sheets import opened
+from sidecar.telemetry.metrics.sheets import opened
 limit = lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 if sys.argv[2] == "start":
     limit(0)

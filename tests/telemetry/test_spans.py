@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from sidecar.core.records import Record
-from sidecar.telemetry.spans import SpanTraces
+from sidecar.telemetry.traces.spans import SpanTraces
 from tests.telemetry.interceptions import (
     COMMON,
     ENDED,

@@ -10,8 +10,8 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from structlog.testing import capture_logs
 
-from sidecar.telemetry.profiles import View
-from sidecar.telemetry.spans import BATCH, CONTENT_QUEUE, QUEUE, SpanTraces
+from sidecar.telemetry.traces.profiles import View
+from sidecar.telemetry.traces.spans import BATCH, CONTENT_QUEUE, QUEUE, SpanTraces
 from tests.e2e.waiting import undisturbed
 from tests.telemetry.interceptions import ENDED, FORWARDED, STARTED, TOKENS, T
 from tests.telemetry.stuck import Dropped, Stuck
@@ -25,7 +25,7 @@ import json
 from os import sysconf
 from pathlib import Path
 from opentelemetry.sdk.resources import Resource
-from sidecar.telemetry.spans import QUEUE, SpanTraces
+from sidecar.telemetry.traces.spans import QUEUE, SpanTraces
 from tests.telemetry.stuck import Dropped, Stuck
 from tests.telemetry.test_spans_stuck import TREE, offer
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from sidecar.settings import Settings
-from sidecar.telemetry import sheets
-from sidecar.telemetry.metrics import Metric, folder
-from sidecar.telemetry.sums import Series, added_up
+from sidecar.telemetry.metrics import Metric, folder, sheets
+from sidecar.telemetry.metrics.sums import Series, added_up
 
 CHUNK = ("response_body",)
 

@@ -4,9 +4,9 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.core.records import Answered, Ended
-from sidecar.telemetry.attributes import Attributes, Server
-from sidecar.telemetry.profiles import View
-from sidecar.telemetry.tree import Node, Recording, Tree, passthrough
+from sidecar.telemetry.traces.attributes import Attributes, Server
+from sidecar.telemetry.traces.profiles import View
+from sidecar.telemetry.traces.tree import Node, Recording, Tree, passthrough
 from tests.telemetry.interceptions import (
     ANSWER,
     CALLS,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from sidecar.settings import Settings
 from sidecar.telemetry.metrics import folder
-from sidecar.telemetry.sheets import opened
-from sidecar.telemetry.watches import Forwarding, Journaling
+from sidecar.telemetry.metrics.sheets import opened
+from sidecar.telemetry.metrics.watches import Forwarding, Journaling
 from tests.telemetry.exposed import added_up
 
 

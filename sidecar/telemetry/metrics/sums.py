@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.telemetry.metrics import Metric
-from sidecar.telemetry.pages import entries, keys, told
+from sidecar.telemetry.metrics.pages import entries, keys, told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from sidecar.settings import Provider, Settings
-from sidecar.telemetry.attributes import Attributes, Server
-from sidecar.telemetry.calls import Call
-from sidecar.telemetry.genai import genai, genai_next
-from sidecar.telemetry.openinference import openinference
+from sidecar.telemetry.traces.attributes import Attributes, Server
+from sidecar.telemetry.traces.calls import Call
+from sidecar.telemetry.traces.genai import genai, genai_next
+from sidecar.telemetry.traces.openinference import openinference
 
 Profile = Callable[[Call], Attributes]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from sidecar.core.records import Ended, Forwarded, Passed, Prompt, Record, Started, Tokens, Tool
 from sidecar.core.routes import ROUTES, Treatment, pattern
-from sidecar.telemetry.labels import OTHER
 from sidecar.telemetry.metrics import Metric, Metrics
-from sidecar.telemetry.operations import Operation, Operations
+from sidecar.telemetry.metrics.labels import OTHER
+from sidecar.telemetry.metrics.operations import Operation, Operations
 
 # Each of these is one method's.
 _METHODS = {

@@ -19,7 +19,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric as Told
 
 from sidecar.telemetry import semconv
 from sidecar.telemetry.metrics import Metric
-from sidecar.telemetry.sums import Series
+from sidecar.telemetry.metrics.sums import Series
 
 SCOPE_METRICS = ResourceMetrics.DESCRIPTOR.fields_by_number[2].name
 SCOPE = ResourceMetrics.DESCRIPTOR.fields_by_number[2].message_type.fields_by_number[1].name

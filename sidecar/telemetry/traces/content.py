@@ -11,7 +11,7 @@ import msgspec
 
 from sidecar.core.records import Prompt, Thought, Tool
 from sidecar.core.text import excerpt
-from sidecar.telemetry.calls import CLIENT_TOOLS, Said
+from sidecar.telemetry.traces.calls import CLIENT_TOOLS, Said
 
 MOST: Final = 65_536  # bytes of UTF-8 of an attribute
 # What a message has beside its parts, and what is said of those that are left out.

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from sidecar.core.records import Prompt, Tokens
 from sidecar.core.text import clamp
 from sidecar.telemetry import semconv
-from sidecar.telemetry.attributes import Attributes, Value
-from sidecar.telemetry.calls import Call
-from sidecar.telemetry.content import message
+from sidecar.telemetry.traces.attributes import Attributes, Value
+from sidecar.telemetry.traces.calls import Call
+from sidecar.telemetry.traces.content import message
 
 # `text.format.type` (API reference: POST /v1/responses), in the conventions' words.
 _OUTPUT_TYPES = {"json_schema": "json", "json_object": "json"}

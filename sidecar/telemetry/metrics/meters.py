@@ -8,8 +8,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from sidecar.core.records import Record
-from sidecar.telemetry.counting import Counting
 from sidecar.telemetry.metrics import Metric, Metrics
+from sidecar.telemetry.metrics.counting import Counting
 
 _CHUNK = "response_body"
 _PHASES = Metric.PHASE_SECONDS.buckets

@@ -13,10 +13,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from sidecar.core.records import Ended, Forwarded, Passed, Prompt, Record, Started, Thought, Tokens, Tool
 from sidecar.telemetry.metrics import Metrics, NoMetrics
-from sidecar.telemetry.profiles import View
 from sidecar.telemetry.traces import Trace, is_unsampled
-from sidecar.telemetry.tree import Node, Tree, passthrough
-from sidecar.telemetry.waiting import Waiting
+from sidecar.telemetry.traces.profiles import View
+from sidecar.telemetry.traces.tree import Node, Tree, passthrough
+from sidecar.telemetry.traces.waiting import Waiting
 
 NANOSECONDS = 1_000_000_000
 # Ten spans an interception: a burst of 800 fits, and takes 25 MB at most.

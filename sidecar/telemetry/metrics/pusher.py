@@ -17,9 +17,9 @@ from sidecar.core.errors import SidecarError
 from sidecar.settings import Settings
 from sidecar.telemetry import semconv
 from sidecar.telemetry.metrics import Metric, Metrics, folder
-from sidecar.telemetry.readings import encode
+from sidecar.telemetry.metrics.readings import encode
+from sidecar.telemetry.metrics.sums import added_up
 from sidecar.telemetry.senders import sender
-from sidecar.telemetry.sums import added_up
 from sidecar.telemetry.transports import Outcome, Transport, transport
 
 log = structlog.get_logger()

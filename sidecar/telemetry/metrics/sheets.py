@@ -14,9 +14,9 @@ from threading import Event, Lock, Thread
 import structlog
 
 from sidecar.settings import Settings
-from sidecar.telemetry import labels as bounds
 from sidecar.telemetry.metrics import Kind, Metric, Metrics, NoMetrics, folder
-from sidecar.telemetry.pages import Page, keys, told
+from sidecar.telemetry.metrics import labels as bounds
+from sidecar.telemetry.metrics.pages import Page, keys, told
 
 log = structlog.get_logger()
 

@@ -33,6 +33,6 @@ def begun(settings: Settings, bridge: str, since: float, metrics: Metrics) -> Pu
     """
     if not settings.telemetry.pushes_metrics:
         return NoPushes()
-    from sidecar.telemetry.pusher import Pusher  # noqa: PLC0415 -- time and memory, for those who want it
+    from sidecar.telemetry.metrics.pusher import Pusher  # noqa: PLC0415 -- time and memory, for those who want it
 
     return Pusher(settings, bridge, since, metrics)

@@ -10,8 +10,8 @@ import structlog
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from sidecar.telemetry.messages import encode
 from sidecar.telemetry.metrics import Metric, Metrics, NoMetrics
+from sidecar.telemetry.traces.messages import encode
 from sidecar.telemetry.transports import Outcome, Transport
 
 PAUSES = (0.0, 1.0, 2.0, 4.0)  # seconds before each attempt: a collector's restart costs no span

@@ -19,10 +19,11 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from sidecar.core.records import Ended, Failure, Forwarded, Passed, Prompt, Started, Thought, Tokens, Tool
-from sidecar.telemetry import attributes, semconv
-from sidecar.telemetry.attributes import SERVER_ERROR, Attributes
-from sidecar.telemetry.calls import CLIENT_TOOLS, Call, Said
-from sidecar.telemetry.profiles import View
+from sidecar.telemetry import semconv
+from sidecar.telemetry.traces import attributes
+from sidecar.telemetry.traces.attributes import SERVER_ERROR, Attributes
+from sidecar.telemetry.traces.calls import CLIENT_TOOLS, Call, Said
+from sidecar.telemetry.traces.profiles import View
 
 Recording = Prompt | Tokens | Tool | Thought
 RECORDINGS: Mapping[type, str] = MappingProxyType(

@@ -7,9 +7,9 @@ import msgspec
 from sidecar.core.records import Prompt, Thought, Tokens, Tool
 from sidecar.core.text import clamp
 from sidecar.telemetry import semconv
-from sidecar.telemetry.attributes import Attributes, Value
-from sidecar.telemetry.calls import CLIENT_TOOLS, Call
-from sidecar.telemetry.content import MOST, message, plain
+from sidecar.telemetry.traces.attributes import Attributes, Value
+from sidecar.telemetry.traces.calls import CLIENT_TOOLS, Call
+from sidecar.telemetry.traces.content import MOST, message, plain
 
 # A list becomes an attribute for each leaf, and beyond 128 attributes a span loses its first ones: who it was.
 _MOST_CALLS = 16

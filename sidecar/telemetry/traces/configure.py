@@ -18,9 +18,9 @@ def configure(settings: Settings, worker: str, metrics: Metrics) -> Traces:
         return NoTraces()
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 -- time and memory, for those who want traces
 
-    from sidecar.telemetry.otlp import Exporter  # noqa: PLC0415 -- likewise
-    from sidecar.telemetry.profiles import view  # noqa: PLC0415 -- likewise
-    from sidecar.telemetry.spans import SpanTraces  # noqa: PLC0415 -- likewise
+    from sidecar.telemetry.traces.otlp import Exporter  # noqa: PLC0415 -- likewise
+    from sidecar.telemetry.traces.profiles import view  # noqa: PLC0415 -- likewise
+    from sidecar.telemetry.traces.spans import SpanTraces  # noqa: PLC0415 -- likewise
     from sidecar.telemetry.transports import transport  # noqa: PLC0415 -- likewise
 
     # The SDK would log what clients send as `tracestate`, a line for each.
