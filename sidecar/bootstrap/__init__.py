@@ -5,9 +5,12 @@ from betterproto2 import Casing
 from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.config.overload.v3 import (
+    BufferFactoryConfig,
+    LoadShedPoint,
     OverloadAction,
     OverloadManager,
     ResourceMonitor,
+    ScaledTrigger,
     ThresholdTrigger,
     Trigger,
 )
@@ -16,7 +19,7 @@ from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap.v3 import Fi
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from sidecar.bootstrap import clusters, identity, listener, tracing
-from sidecar.bootstrap.messages import packed, tcp
+from sidecar.bootstrap.messages import packed, seconds, tcp
 from sidecar.settings import Settings, host_and_port
 
 _HEADING = """\
@@ -25,8 +28,16 @@ _HEADING = """\
 """
 _MAX_CONNECTIONS = 50_000
 _HEAP = "envoy.resource_monitors.fixed_heap"
-# Shares of the heap at which Envoy begins to give memory back, and to answer 503.
+# Shares of the heap at which Envoy begins to give memory back; to answer 503, while what has begun goes on; and to hear
+# no more of HTTP/1.1 clients that send all the same, of whom no stream can be reset.
 _ACTIONS = {"shrink_heap": 0.9, "stop_accepting_requests": 0.95}
+_DEAF = 0.97
+_DISPATCH = "envoy.load_shed_points.http1_server_abort_dispatch"
+# Between these shares HTTP/2 streams are reset, those that hold most first; of less than so many bytes (a power of two)
+# none is.
+_RESET = ScaledTrigger(scaling_threshold=0.85, saturation_threshold=0.95)
+_TRACKED = 20
+_LOOK = 0.25  # seconds between two looks: a fast client sends some hundred MiB in a second, which is Envoy's default
 # Matched with the whole path, query included. Nothing that shows the configuration or raises a log level.
 _ADMIN_PATHS = (r"/ready", r"/stats(\?.*)?", r"/healthcheck/(ok|fail)")
 
@@ -62,12 +73,19 @@ def _overload(settings: Settings) -> OverloadManager:
         typed_config=packed(DownstreamConnectionsConfig(max_active_downstream_connections=_MAX_CONNECTIONS)),
     )
     heap = FixedHeapConfig(max_heap_size_bytes=settings.limits.max_envoy_bytes)
-    actions = [
-        OverloadAction(
-            name=f"envoy.overload_actions.{name}",
-            triggers=[Trigger(name=_HEAP, threshold=ThresholdTrigger(value=share))],
-        )
-        for name, share in _ACTIONS.items()
-    ]
-    monitors = [connections, ResourceMonitor(name=_HEAP, typed_config=packed(heap))]
-    return OverloadManager(resource_monitors=monitors, actions=actions)
+    triggers = {name: _above(share) for name, share in _ACTIONS.items()}
+    triggers["reset_high_memory_stream"] = Trigger(name=_HEAP, scaled=_RESET)
+    return OverloadManager(
+        refresh_interval=seconds(_LOOK),
+        resource_monitors=[connections, ResourceMonitor(name=_HEAP, typed_config=packed(heap))],
+        actions=[
+            OverloadAction(name=f"envoy.overload_actions.{name}", triggers=[trigger])
+            for name, trigger in triggers.items()
+        ],
+        loadshed_points=[LoadShedPoint(name=_DISPATCH, triggers=[_above(_DEAF)])],
+        buffer_factory_config=BufferFactoryConfig(minimum_account_to_track_power_of_two=_TRACKED),
+    )
+
+
+def _above(share: float) -> Trigger:
+    return Trigger(name=_HEAP, threshold=ThresholdTrigger(value=share))

@@ -1,6 +1,7 @@
 """Whom Envoy talks to: the providers and the sidecar's workers."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
@@ -20,6 +21,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HealthCheckGrpcHealthCheck,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
+    KeepaliveSettings,
     Pipe,
     TcpKeepalive,
 )
@@ -36,7 +38,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from sidecar.bootstrap import secrets, tls
-from sidecar.bootstrap.messages import SIDECAR, endpoints, http_filter, packed, seconds, tcp
+from sidecar.bootstrap.messages import SIDECAR, endpoints, http_filter, packed, resolver, seconds, tcp
 from sidecar.bootstrap.routes import cluster_name, port
 from sidecar.settings import Provider, Settings
 from sidecar.settings.checks import is_ip
@@ -47,6 +49,10 @@ _MANY = 100_000
 # Frames that wait for a socket to take them. By default Envoy ends a connection where 10,000 do, or 1,000 that end
 # streams: so it guards itself against clients that do not read. A worker may be busy, and all streams are on one.
 _ANY = 2**32 - 1
+KEEPALIVE: Final = 60  # seconds of silence on a connection
+# All requests to a provider may be on one connection. Where the way to it is gone without a word, TCP would try for
+# some 15 minutes, and every new request would join them.
+_PING = KeepaliveSettings(interval=seconds(30), timeout=seconds(10))
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -58,11 +64,12 @@ def provider(settings: Settings, chosen: Provider) -> Cluster:
         name=name,
         type=ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.LOGICAL_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.AUTO if numeric else ClusterDnsLookupFamily.V4_PREFERRED,
+        typed_dns_resolver_config=None if numeric else resolver(),
         connect_timeout=seconds(5),
         circuit_breakers=_breakers(),
         load_assignment=endpoints(name, tcp(chosen.host, port(chosen))),
         # A model may think for minutes; what is between must not forget the connection.
-        upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=TcpKeepalive(keepalive_time=60)),
+        upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=TcpKeepalive(keepalive_time=KEEPALIVE)),
         typed_extension_protocol_options=_options(_provider_options(settings, chosen)),
         transport_socket=tls.upstream(settings, chosen) if chosen.tls else None,
     )
@@ -119,7 +126,7 @@ def _provider_options(settings: Settings, chosen: Provider) -> HttpProtocolOptio
     http1, filters = Http1ProtocolOptions(enable_trailers=True), list(_last_hop(settings, chosen))
     if chosen.tls:
         auto = HttpProtocolOptionsAutoHttpConfig(
-            http_protocol_options=http1, http2_protocol_options=Http2ProtocolOptions()
+            http_protocol_options=http1, http2_protocol_options=Http2ProtocolOptions(connection_keepalive=_PING)
         )
         return HttpProtocolOptions(auto_config=auto, http_filters=filters)
     explicit = HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=http1)

@@ -38,7 +38,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 
 from sidecar.bootstrap import tls
-from sidecar.bootstrap.messages import endpoints, http_filter, packed, seconds, tcp
+from sidecar.bootstrap.messages import endpoints, http_filter, packed, resolver, seconds, tcp
 from sidecar.core.identity import ADDRESS, CLAIMS, DNS, JWT_FILTER, URI
 from sidecar.settings import Issuer, Settings
 from sidecar.settings.checks import is_ip
@@ -113,6 +113,7 @@ def _cluster(name: str, issuer: Issuer) -> Cluster:
         name=name,
         type=ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.STRICT_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.AUTO if numeric else ClusterDnsLookupFamily.V4_PREFERRED,
+        typed_dns_resolver_config=None if numeric else resolver(),
         connect_timeout=seconds(5),
         load_assignment=endpoints(name, tcp(host, url.port or _DEFAULT_PORTS[url.scheme])),
         transport_socket=_tls(host, issuer) if url.scheme == "https" else None,

@@ -16,6 +16,7 @@ from betterproto2 import Casing
 
 from sidecar import bootstrap
 from sidecar.bootstrap import identity
+from sidecar.bootstrap.clusters import KEEPALIVE
 from sidecar.bootstrap.istio_places import Place, possible
 from sidecar.bootstrap.routes import cluster_name, port
 from sidecar.core.errors import BadSetting
@@ -151,8 +152,7 @@ def _egress(settings: Settings, place: Place, routes: dict[str, Fields]) -> Iter
     for host, providers in _hosts(settings).items():
         name = f"aibridge-{providers[0].name}"
         yield _resource("ServiceEntry", name, _service_entry(settings, host, providers[0]) | seen)
-        if providers[0].tls:
-            yield _resource("DestinationRule", name, _tls(settings, host) | seen)
+        yield _resource("DestinationRule", name, _way_out(settings, host, providers[0]) | seen)
         yield _resource("VirtualService", name, _virtual_service(settings, place, host, providers, routes) | seen)
 
 
@@ -161,13 +161,15 @@ def _service_entry(settings: Settings, host: str, provider: Provider) -> Fields:
     return {"hosts": [host], "location": "MESH_EXTERNAL", "resolution": "DNS", "ports": [way]}
 
 
-def _tls(settings: Settings, host: str) -> Fields:
+def _way_out(settings: Settings, host: str, provider: Provider) -> Fields:
     tls = {"mode": "SIMPLE", "sni": host, "subjectAltNames": [host], "caCertificates": "system"}
-    return {"host": host, "trafficPolicy": _policy(settings, tls)}
+    return {"host": host, "trafficPolicy": _policy(settings, {"tls": tls} if provider.tls else {})}
 
 
 def _policy(settings: Settings, tls: Fields) -> Fields:
-    return {"portLevelSettings": [{"port": {"number": _port(settings)}, "tls": tls}]}
+    """How the port's connections are made; they are kept as the bootstrap has them kept."""
+    pool = {"tcp": {"connectTimeout": "5s", "tcpKeepalive": {"time": f"{KEEPALIVE}s"}}}
+    return {"portLevelSettings": [{"port": {"number": _port(settings)}, "connectionPool": pool, **tls}]}
 
 
 def _virtual_service(
@@ -214,7 +216,7 @@ def _way_to_gateway(settings: Settings) -> Iterator[Fields]:
     }
     yield _resource("Gateway", GATEWAY, {"selector": LABELS, "servers": [server]})
     subsets = [
-        {"name": _subset(providers), "trafficPolicy": _policy(settings, {"mode": "ISTIO_MUTUAL", "sni": host})}
+        {"name": _subset(providers), "trafficPolicy": _policy(settings, {"tls": {"mode": "ISTIO_MUTUAL", "sni": host}})}
         for host, providers in _hosts(settings).items()
     ]
     yield _resource("DestinationRule", GATEWAY, {"host": GATEWAY, "subsets": subsets})

@@ -5,6 +5,8 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     HttpProtocolOptions,
+    SchemeHeaderTransformation,
+    TcpKeepalive,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -20,6 +22,7 @@ from envoy_data_plane.envoy.extensions.request_id.uuid.v3 import UuidRequestIdCo
 
 from sidecar.bootstrap import tls
 from sidecar.bootstrap.access import access_log
+from sidecar.bootstrap.clusters import KEEPALIVE
 from sidecar.bootstrap.filters import filters
 from sidecar.bootstrap.messages import packed, seconds, tcp
 from sidecar.bootstrap.replies import local_replies
@@ -41,6 +44,8 @@ def clients(settings: Settings) -> Listener:
         name="clients",
         address=tcp(*host_and_port(settings.listen)),
         filter_chains=[FilterChain(filters=[manager], transport_socket=tls.downstream(settings))],
+        # As towards providers: a load balancer may forget who is silent, and a client that is gone is noticed.
+        tcp_keepalive=TcpKeepalive(keepalive_time=KEEPALIVE),
         enable_reuse_port=False,  # else a second Envoy would share the port, and half the clients, without a word
     )
 
@@ -56,6 +61,8 @@ def _connection_manager(settings: Settings) -> HttpConnectionManager:
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=seconds(limits.idle_timeout)),
         http_protocol_options=Http1ProtocolOptions(enable_trailers=True),
         http2_protocol_options=Http2ProtocolOptions(max_concurrent_streams=limits.max_concurrent_streams),
+        # Providers are told of the connection that they have: some refuse what came by TLS and says "http".
+        scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         max_request_headers_kb=_HEADERS_KIB,
         stream_idle_timeout=seconds(limits.idle_timeout),

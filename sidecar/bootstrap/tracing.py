@@ -62,6 +62,7 @@ def collector(telemetry: Telemetry) -> Cluster:
         type=ClusterDiscoveryType.STATIC if is_ip(host) else ClusterDiscoveryType.STRICT_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.AUTO if is_ip(host) else ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(1),
+        wait_for_warm_on_init=False,  # a name that nobody finds costs spans, not requests
         load_assignment=endpoints(OTLP, tcp(host, port)),
         typed_extension_protocol_options={"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(options)},
         transport_socket=_tls(host, telemetry) if url.scheme == "https" else None,

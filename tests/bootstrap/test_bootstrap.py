@@ -122,6 +122,9 @@ def test_envoy_refuses_before_it_has_more_memory_than_it_may() -> None:
     assert heap["typed_config"]["max_heap_size_bytes"] == "7000000"
     (refuses,) = (each for each in overload["actions"] if each["name"].endswith("stop_accepting_requests"))
     assert refuses["triggers"] == [{"name": heap["name"], "threshold": {"value": 0.95}}]
+    (resets,) = (each for each in overload["actions"] if each["name"].endswith("reset_high_memory_stream"))
+    (cuts,) = overload["loadshed_points"]
+    assert {trigger["name"] for one in (resets, cuts) for trigger in one["triggers"]} == {heap["name"]}
 
 
 def test_what_is_not_recorded_is_cut_on_demand_and_nothing_else_changes() -> None:
@@ -301,6 +304,33 @@ def test_http2_is_spoken_where_tls_offers_it(base_url: str, kind: str, protocols
     assert cluster["type"] == kind
     assert protocols in options
     assert ("http2_protocol_options" in options[protocols]) == (protocols == "auto_config")
+
+
+def test_a_connection_on_which_nothing_comes_is_kept_or_found_dead() -> None:
+    """The way to a provider may be gone without a word, and whatever is between forgets who is silent."""
+    found = rendered()
+    provider = clusters(found)["provider-openai"]
+    (options,) = provider["typed_extension_protocol_options"].values()
+    assert options["auto_config"]["http2_protocol_options"]["connection_keepalive"] == {
+        "interval": "30s",
+        "timeout": "10s",
+    }
+    (listener,) = found["static_resources"]["listeners"]
+    assert (
+        provider["upstream_connection_options"]["tcp_keepalive"] == listener["tcp_keepalive"] == {"keepalive_time": 60}
+    )
+
+
+def test_a_provider_is_told_the_scheme_of_its_own_connection() -> None:
+    assert manager(rendered())["scheme_header_transformation"] == {"match_upstream": True}
+
+
+def test_a_name_that_nobody_finds_delays_the_start_by_little() -> None:
+    """Providers are looked up before clients are served, a collector beside them."""
+    found = clusters(rendered(telemetry=Telemetry(otlp_endpoint="http://collector.example:4317")))
+    resolver = found["provider-openai"]["typed_dns_resolver_config"]["typed_config"]
+    assert resolver["query_timeout_seconds"] * resolver["query_tries"] <= 4
+    assert found["otlp"]["wait_for_warm_on_init"] is False
 
 
 def test_each_worker_is_an_endpoint(tmp_path: Path) -> None:

@@ -110,8 +110,12 @@ def _cluster(entry: Fields, rules: list[Fields], authorities: str) -> Fields:
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
         "typed_extension_protocol_options": {_OPTIONS: options},
     }
-    tls = [rule["trafficPolicy"]["portLevelSettings"][0]["tls"] for rule in rules if rule["host"] == host]
-    return cluster | ({"transport_socket": _transport(tls[0], authorities)} if tls else {})
+    (way,) = (rule["trafficPolicy"]["portLevelSettings"][0] for rule in rules if rule["host"] == host)
+    pool = way["connectionPool"]["tcp"]
+    cluster["connect_timeout"] = pool["connectTimeout"]
+    keepalive = {"keepalive_time": int(pool["tcpKeepalive"]["time"].removesuffix("s"))}
+    cluster["upstream_connection_options"] = {"tcp_keepalive": keepalive}
+    return cluster | ({"transport_socket": _transport(way["tls"], authorities)} if "tls" in way else {})
 
 
 def _transport(tls: Fields, authorities: str) -> Fields:

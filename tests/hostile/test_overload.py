@@ -1,10 +1,13 @@
 """More than there is room for: what is too much is refused at once and cleanly, what has its place is served."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from select import select
 
 import pytest
+from h2.events import StreamEnded, StreamReset
 
 from examples.provider import ThreadedProvider
 from tests.e2e.bridges import Bridge, bridge
@@ -12,7 +15,9 @@ from tests.e2e.connections import Connection, Response, ask, request
 from tests.e2e.exchanges import ASKED, whole
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
+from tests.hostile.attacked import forget_peak, memory, peak
 from tests.hostile.envoys import Fields, cluster, monitor, routes, second
+from tests.hostile.http2 import pairs, spoken
 
 SIZE = 50_000  # bytes of a request
 TAKES = 0.05  # seconds for an answer
@@ -20,6 +25,8 @@ PLACES = 4  # for so many of them
 CLIENTS = 40
 HEAP = 64_000_000  # bytes that an Envoy may have
 UPLOAD = 2_000_000  # bytes that one client sends without saying that this is all
+FLOOD, PIECES, PIECE = 90, 8, 400_000  # requests that are let in, and what each then sends, in bytes: 288 MB in all
+LOOK = 0.3  # seconds in which Envoy looks once how much it has
 BODY = ASKED[:-2] + b" " * (SIZE - len(ASKED)) + ASKED[-2:]
 UNREACHABLE = {"code": "503", "message": "the provider could not be reached, or hung up before it answered"}
 TOO_MUCH = {"code": "503", "message": "too much to do, try again soon"}
@@ -38,6 +45,14 @@ def assert_serves(running: Bridge, script: Script, case: str, body: bytes = ASKE
     script[case] = whole(case)
     assert ask(running.port, case, body).body == whole(case).body
     assert running.session(case).ended == ("completed", None, 200)
+
+
+def little(config: Fields) -> None:
+    """Let Envoy have little, and a request all of it."""
+    monitor(config, "max_heap_size_bytes", HEAP)
+    for route in routes(config):
+        if "route" in route:
+            route["request_body_buffer_limit"] = HEAP
 
 
 def assert_refused(response: Response, told: dict[str, str]) -> None:
@@ -132,14 +147,12 @@ def test_uploads_that_tell_no_length_fill_no_more_than_envoy_may_have(
 ) -> None:
     """The sidecar counts them when they are whole, so Envoy's own bound counts until then."""
 
-    def little(config: Fields) -> None:
-        monitor(config, "max_heap_size_bytes", HEAP)
-        for route in routes(config):
-            if "route" in route:
-                route["request_body_buffer_limit"] = HEAP
+    def lasting(config: Fields) -> None:
+        little(config)
+        del config["overload_manager"]["loadshed_points"]  # which make room again
 
     script[case] = whole(case)
-    with second(small, little) as limited, ExitStack() as stack:
+    with second(small, lasting) as limited, ExitStack() as stack:
         for _ in range(HEAP // UPLOAD):
             connection = stack.enter_context(Connection(limited.port))
             connection.send(request(case, b"%x\r\n" % UPLOAD + b" " * UPLOAD, ("transfer-encoding", "chunked")))
@@ -151,6 +164,67 @@ def test_uploads_that_tell_no_length_fill_no_more_than_envoy_may_have(
         assert_serves(limited, script, f"{case}-after")
     assert not {case, f"{case}-beyond"} & set(provider.seen)
     assert small.sessions(case) == []
+
+
+def over_http1(port: int, begun: Callable[[], None], sent: Callable[[], None]) -> None:
+    """Send a flood on as many connections."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Connection(port)) for _ in range(FLOOD)]
+        for connection in connections:
+            connection.send(request("flood", b"1\r\n{\r\n", ("transfer-encoding", "chunked")))
+        begun()
+        for _ in range(PIECES):
+            for connection in connections:
+                with suppress(OSError):  # it was cut
+                    connection.send(b"%x\r\n%s\r\n" % (PIECE, b" " * PIECE))
+            time.sleep(LOOK)
+        sent()
+
+
+def over_http2(port: int, begun: Callable[[], None], sent: Callable[[], None]) -> None:
+    """The same on one connection."""
+    with spoken(port) as (plain, connection):
+        left = {2 * number + 1: PIECES * PIECE for number in range(FLOOD)}
+        for stream in left:
+            connection.send_headers(stream, pairs("flood"))
+            connection.send_data(stream, b"{")
+        plain.sendall(connection.data_to_send())
+        begun()
+        while left:
+            for stream in list(left):
+                window = connection.local_flow_control_window(stream)
+                size = min(window, connection.max_outbound_frame_size, left[stream])
+                connection.send_data(stream, b" " * size)
+                left[stream] -= size
+                if not left[stream]:
+                    del left[stream]
+            plain.sendall(connection.data_to_send())
+            while select([plain], [], [], 0.05)[0]:
+                for event in connection.receive_data(plain.recv(PIECE)):
+                    if isinstance(event, StreamReset | StreamEnded):
+                        left.pop(event.stream_id, None)
+        sent()
+
+
+@pytest.mark.parametrize("flood", [over_http1, over_http2])
+def test_requests_that_grow_once_they_are_let_in_take_no_more_either(
+    small: Bridge, script: Script, case: str, flood: Callable[..., None]
+) -> None:
+    """What is refused at the door is new; these were in while there was room, and each is as large as it may be."""
+    with second(small, little) as limited:
+        at_first = memory(limited.process.pid)
+
+        def there() -> int:
+            return limited.statistic("http.aibridge.downstream_rq_active")
+
+        def begun() -> None:
+            eventually(lambda: there() >= FLOOD, "all of them begun")
+            forget_peak(limited.process.pid)
+
+        flood(limited.port, begun, lambda: eventually(lambda: there() < FLOOD // 2, "most of them cut"))
+        assert peak(limited.process.pid) - at_first < FLOOD * PIECES * PIECE // 2
+        eventually(lambda: limited.health() == 200, "room")
+        assert_serves(limited, script, f"{case}-after")
 
 
 @pytest.mark.parametrize(
