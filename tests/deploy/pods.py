@@ -82,7 +82,7 @@ class Pod:
                 continue
             self._running.append((container, process))
             if probe := container.get("startupProbe"):
-                eventually(lambda probe=probe: self._answers(probe["httpGet"]), container["name"])
+                eventually(lambda probe=probe: self._succeeds(probe), container["name"])
 
     def run(self, name: str) -> subprocess.Popen[bytes]:
         """Return the container's process, just started."""
@@ -112,7 +112,11 @@ class Pod:
                 process.terminate()
                 process.wait(STOPPED_WITHIN)
 
-    def _answers(self, get: Fields) -> bool:
+    def _succeeds(self, probe: Fields) -> bool:
+        if "exec" in probe:
+            command = self._command(probe["exec"]["command"])
+            return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+        get = probe["httpGet"]
         port = self.port if get["port"] == "http" else self.relay
         try:
             return ask(port, "", method="GET", path=get["path"]).status == 200

@@ -1,5 +1,7 @@
 """The chart's relay, the real Envoy with its ConfigMap's file, beside a bridge that runs."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ import pytest
 
 from examples.provider import ThreadedProvider
 from tests import binary
+from tests.deploy.certificates import issued
 from tests.deploy.charts import file, resources
 from tests.e2e.bridges import STOPPED_WITHIN, bridge, free_ports, launched, written
 from tests.e2e.connections import ask
@@ -94,3 +97,20 @@ def test_in_a_mesh_health_is_the_workers(tmp_path: Path) -> None:
             process.terminate()
             process.wait(STOPPED_WITHIN)
         eventually(lambda: got(here, "/healthz") == 503, "not healthy")
+
+
+def test_with_tls_health_is_envoys_and_the_workers(tmp_path: Path, provider: ThreadedProvider) -> None:
+    """The kubelet has no certificate to show; and Envoy alone, without a worker, answers nobody."""
+    issued(tmp_path)
+    tls = {"cert_file": str(tmp_path / "tls.crt"), "key_file": str(tmp_path / "tls.key")}
+    with bridge(tmp_path, provider.url, tls=tls) as running:
+        instead = {"/run/aibridge/bridge": str(running.run), "9901": running.admin}
+        with relay(tmp_path, "identified", instead) as here:
+            eventually(lambda: got(here, "/healthz") == 200, "healthy")
+            (worker,) = running.workers()
+            os.kill(worker, signal.SIGSTOP)
+            eventually(lambda: got(here, "/healthz") == 503, "no worker")
+            os.kill(worker, signal.SIGCONT)
+            eventually(lambda: got(here, "/healthz") == 200, "healthy again")
+            assert got(running.admin, "/healthcheck/fail", "POST") == 200
+            eventually(lambda: got(here, "/healthz") == 503, "drained")

@@ -51,7 +51,7 @@ proxy.istio.io/config: '{"proxyMetadata":{"EXIT_ON_ZERO_ACTIVE_CONNECTIONS":"tru
 {{- end }}
 {{- $settings := dict "runtime_dir" "/run/aibridge/bridge" "providers" (list $provider) "recorder" $recorder "telemetry" (dict "log_format" "json") }}
 {{- if eq .Values.mode "service" }}
-{{- $_ := set $settings "listen" "0.0.0.0:10000" }}
+{{- $_ := set $settings "listen" (.Values.ipv6 | ternary "[::]:10000" "0.0.0.0:10000") }}
 {{- $identity := dig "identity" dict .Values.settings }}
 {{- if and (eq (dig "source" "header" $identity) "header") (not (hasKey $identity "trusted_cidrs")) }}
 {{- $_ := set $settings "identity" (dict "trust_header" true) }}
@@ -144,16 +144,15 @@ env:
     valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.Values.store.passwordKey }}}}
 {{- end }}
 {{- with .Values.extraEnv }}{{ toYaml . | nindent 2 }}{{ end }}
-{{- if include "aibridge.health" . }}
 startupProbe:
-  httpGet: {{- include "aibridge.health" . | nindent 4 }}
+  {{- include "aibridge.probe" . | nindent 2 }}
   periodSeconds: 1
+  timeoutSeconds: 2
   failureThreshold: 120
 readinessProbe:
-  httpGet: {{- include "aibridge.health" . | nindent 4 }}
+  {{- include "aibridge.probe" . | nindent 2 }}
   periodSeconds: 3
   timeoutSeconds: 2
-{{- end }}
 {{- if eq .Values.mode "service" }}
 # Not /healthz, which says no while the pod drains: what ends in here is replaced in here.
 livenessProbe:
@@ -181,10 +180,23 @@ volumeMounts:
 {{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end }}
 
-{{- /* Where the kubelet can ask: it has no certificate to show. */ -}}
-{{- define "aibridge.health" -}}
-path: /healthz
-port: {{ and (eq .Values.mode "service") (not (include "aibridge.tls" .)) | ternary "http" .Values.relay.port }}
+{{- /* Where the kubelet can ask: it has no certificate to show. In a mesh istiod would have it ask istio-proxy, which may
+start only after us; what runs in here istiod leaves alone. */ -}}
+{{- define "aibridge.probe" -}}
+{{- if include "aibridge.mesh" . -}}
+exec:
+  command:
+    - /opt/aibridge/bin/python
+    - -IS
+    - -c
+    - |
+      import socket, sys
+      asked = socket.create_connection(("127.0.0.1", {{ .Values.relay.port }}), 2)
+      asked.sendall(b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n")
+      sys.exit(b" 200 " not in asked.recv(64))
+{{- else -}}
+httpGet: {path: /healthz, port: {{ and (eq .Values.mode "service") (not (include "aibridge.tls" .)) | ternary "http" .Values.relay.port }}}
+{{- end }}
 {{- end }}
 
 {{- define "aibridge.tls" -}}
