@@ -1,16 +1,18 @@
 """The commands."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NoReturn, get_args
 
 import click
 
 from sidecar import logs
 from sidecar.core.errors import BadSetting, SidecarError
+from sidecar.orders import endings
 from sidecar.settings import Settings, defaults, load
 
 _WRONG_SETTING = 2
@@ -47,8 +49,18 @@ def with_errors(run: Callable[[], None]) -> None:
     try:
         run()
     except SidecarError as error:
-        click.echo(f"aibridge-sidecar: {error}", err=True)
-        sys.exit(_WRONG_SETTING if isinstance(error, BadSetting) else _FAILED)
+        _fail(str(error), _WRONG_SETTING if isinstance(error, BadSetting) else _FAILED)
+    except BrokenPipeError:
+        raise  # nobody reads on, and click ends in silence
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or type(error).__name__)
+    except UnicodeError:  # its text would quote what was to be shown
+        _fail("what is shown, or was given, cannot be written in this encoding; PYTHONUTF8=1 is one that can")
+
+
+def _fail(reason: str, status: int = _FAILED) -> NoReturn:
+    click.echo(f"aibridge-sidecar: {reason}", err=True)
+    sys.exit(status)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -147,6 +159,8 @@ def export(settings: Settings, *, form: _Form, output: Path | None, force: bool,
     """Every record, an object for each interception."""
     from sidecar.export import export as run  # noqa: PLC0415 - slow to import
 
+    for order in endings():
+        signal.signal(order, lambda *_: sys.exit(_FAILED))  # else the file that is not whole would stay
     run(settings, form, None if output == Path("-") else output, force=force, **days)
 
 

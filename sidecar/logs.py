@@ -116,7 +116,10 @@ def configure(form: Format = "") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if is_read_by_a_person(form) else structlog.processors.JSONRenderer(),
+            # In quotes, with escapes: what clients say must not steer a terminal.
+            structlog.dev.ConsoleRenderer(repr_native_str=True)
+            if is_read_by_a_person(form)
+            else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _patient(sys.stderr))),

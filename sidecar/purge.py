@@ -32,6 +32,7 @@ _OPEN: Final = "open, left"
 _NOT_ASKED: Final = "expected --yes, or a terminal to ask at"
 _NO_SCOPE: Final = "expected --before DATE, --actor ID, or both"
 _ELSEWHERE: Final = "the Recorder service's own store is purged where the service runs, by the same command"
+_NO_JOURNAL: Final = "there is no journal at {}: what the bridge that writes it has not yet forwarded is not deleted"
 _AGAIN: Final = "open interceptions are left: run again when they have ended"
 
 
@@ -50,7 +51,7 @@ def purge(  # noqa: PLR0913 - the command's options
     file however large it is. Raises `BadSetting`, `JournalUnavailable`, `StoreUnavailable`; `click.Abort` for a no.
     """
     scope = _scope(before, actor)
-    if not (dry_run or yes or sys.stdin.isatty()):
+    if not (dry_run or yes or (sys.stdin and sys.stdin.isatty())):
         raise BadSetting(_NOT_ASKED)
     with ExitStack() as stack:
         places = _Places(settings, stack)
@@ -61,8 +62,13 @@ def purge(  # noqa: PLR0913 - the command's options
             if not yes and any(counts.rows for counts in planned.values()):
                 _show("to be deleted", planned)
                 click.confirm("Delete them?", abort=True, err=True)
-            _show("deleted", places.erase(scope, planned))
-            places.settle(rewrite=vacuum)
+            gone = places.erase(scope, planned)
+            notes = places.settle(rewrite=vacuum)  # before anything is said: nobody may be there to hear it
+            _show("deleted", gone)
+            for note in notes:
+                click.echo(note)
+    if settings.is_forwarded and not settings.database.exists():
+        click.echo(_NO_JOURNAL.format(settings.database), err=True)
     if settings.recorder.kind == "service":
         click.echo(_ELSEWHERE)
 
@@ -103,11 +109,10 @@ class _Places:
                     gone[name] += place.erase(scope, _pause, progress)
         return gone
 
-    def settle(self, *, rewrite: bool) -> None:
-        """Nothing of it shall stay in the files; where that cannot be, say so."""
-        for place in self._all.values():
-            if note := place.settle(_pause, rewrite=rewrite):
-                click.echo(note)
+    def settle(self, *, rewrite: bool) -> list[str]:
+        """Nothing of it shall stay in the files; returns what is to be told where that cannot be."""
+        notes = [place.settle(_pause, rewrite=rewrite) for place in self._all.values()]
+        return [note for note in notes if note]
 
     def _ended_here(self, scope: Scope) -> Counts:
         """The store may have been shown an interception while it was open, and its end be still in the journal.

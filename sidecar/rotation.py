@@ -20,7 +20,7 @@ import structlog
 from sidecar.core.errors import BadSetting, SidecarError
 from sidecar.settings import Settings, bare_environment
 from sidecar.settings.keys import key, setting
-from sidecar.settings.parts import Order, Outcome, Part, Stamp, parts, stamp
+from sidecar.settings.parts import Order, Outcome, Part, Stamp, is_made, parts, stamp
 from sidecar.settings.watched import Watched
 
 log = structlog.get_logger()
@@ -67,7 +67,10 @@ class Rotation:
     def end(self) -> None:
         """Leave no secret behind, once nobody reads them."""
         settings = self.settings
-        for path in (*settings.secrets.glob("*"), settings.client_keys, settings.issuer_keys):
+        made = (
+            path for path in settings.secrets.glob("*") if is_made(path.name)
+        )  # an operator may keep keys there, too
+        for path in (*made, settings.client_keys, settings.issuer_keys):
             path.unlink(missing_ok=True)
 
     def _added_by_workers(self) -> Iterator[tuple[str, Watched]]:

@@ -5,7 +5,6 @@ sidecars ─ gRPC ─▶ servicer ─▶ gathering ─▶ one thread ─▶ SQLi
 
 import asyncio
 import os
-import signal
 import socket
 import threading
 import time
@@ -23,6 +22,7 @@ from grpc_reflection.v1alpha import reflection
 
 from sidecar import logs
 from sidecar.core.errors import BadSetting, SidecarError
+from sidecar.orders import endings
 from sidecar.recorder import reading, usage
 from sidecar.recorder.batches import Store
 from sidecar.recorder.erasure import retention
@@ -61,7 +61,7 @@ def warn(service: Service) -> None:
 
 async def _serve(settings: Settings, store: Store, secured: grpc.ServerCredentials | None) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for order in (signal.SIGTERM, signal.SIGINT):
+    for order in endings():
         loop.add_signal_handler(order, stop.set)
     gathering = Gathering(store)
     recorder = Recorder(

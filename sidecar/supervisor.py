@@ -24,6 +24,7 @@ from sidecar.children import EnvoyChild, Keeper, Worker, asked
 from sidecar.core.errors import JournalUnavailable
 from sidecar.core.records import Ended
 from sidecar.ids import Ids
+from sidecar.orders import endings
 from sidecar.recorder.journal.connection import BUSY
 from sidecar.recorder.journal.owners import owning
 from sidecar.recorder.journal.recovery import PATIENCE, abandoned, end_lost
@@ -53,7 +54,8 @@ def up(settings: Settings) -> None:
         premises.store(settings)
         premises.dumps(settings)
         rotation = Rotation(settings.model_copy(update={"verdict": secrets.token_hex(16)}))
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # until the bridge takes it: no secret is left behind
+        for name in endings():  # until the bridge takes them: no secret is left behind
+            signal.signal(name, lambda *_: sys.exit(1))
         try:
             rotation.begin()
             asyncio.run(Bridge(rotation, binary, lock).run())
@@ -95,7 +97,7 @@ class Bridge:
 
     async def run(self) -> None:
         """Start everything, keep it running, and end it when told to. Raises SidecarError."""
-        for name in (signal.SIGTERM, signal.SIGINT):
+        for name in endings():
             asyncio.get_running_loop().add_signal_handler(name, self._tell)
         _warn_of_missing_keys(self._settings)
         sheets.empty(self._settings)

@@ -115,16 +115,16 @@ class Postgres:
         """A URL with the superuser's password."""
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def create(self) -> str:
-        """The URL of a new, empty database."""
+    def create(self, more: str = "") -> str:
+        """The URL of a new, empty database; `more`: what else it shall be."""
         name = f"test_{secrets.token_hex(6)}"
-        execute(self.url(), f"CREATE DATABASE {name} TEMPLATE template0")
+        execute(self.url(), f"CREATE DATABASE {name} TEMPLATE template0 {more}")
         return self.url(name)
 
     @contextmanager
-    def database(self) -> Iterator[str]:
+    def database(self, more: str = "") -> Iterator[str]:
         """The URL of a new, empty database, which is gone afterwards."""
-        url = self.create()
+        url = self.create(more)
         yield url
         execute(self.url(), f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 

@@ -1,7 +1,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -86,6 +86,48 @@ def test_a_file_that_is_missing_is_named() -> None:
 def test_settings_are_read_from_the_folder_where_one_is(tmp_path: Path) -> None:
     written(tmp_path, (1234, 1235), {})
     assert "port_value: 1234" in run("envoy-config").output
+
+
+@pytest.mark.parametrize("make", [lambda file: file.symlink_to("nowhere"), Path.mkdir])
+def test_what_is_in_the_place_of_the_settings_is_no_leave_to_go_by_defaults(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "aibridge.toml")
+    result = run("envoy-config")
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert '--config = "aibridge.toml": cannot be read' in result.output
+
+
+@pytest.mark.parametrize("text", [f"workers = {'1' * 5000}", f"workers = {'[' * 5000}"])
+def test_a_value_without_an_end_is_a_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "aibridge.toml").write_text(text)
+    result = run("envoy-config")
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "surroundings", "told"),
+    [
+        (("report", "--config", "CONFIG"), {"PYTHONIOENCODING": "ascii"}, "PYTHONUTF8=1"),
+        (("envoy-config", "--defaults"), {}, "No space left on device"),
+    ],
+)
+def test_what_cannot_be_written_is_a_line(
+    command: tuple[str, ...], surroundings: dict[str, str], told: str, shared: Bridge
+) -> None:
+    words = [str(shared.folder / "aibridge.toml") if word == "CONFIG" else word for word in command]
+    with open(os.devnull if surroundings else "/dev/full", "w") as nowhere:  # noqa: PTH123 - devices
+        done = subprocess.run(
+            [*COMMAND, *words],
+            env=environment() | surroundings,
+            cwd=ROOT,
+            stdout=nowhere,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert told in done.stderr
 
 
 def test_what_is_wrong_with_anything_else_is_a_line_and_status_1(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import signal
 import stat
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from sidecar.recorder.batches import StoreUnavailable
 from sidecar.settings import Recorder, Settings
 from tests import stores
 from tests.e2e.bridges import COMMAND, ROOT, environment, written
+from tests.e2e.waiting import eventually
 from tests.stores import Database, interception, opened, prompt, thought, tokens, tool
 
 LATER = "2001-09-10T00:00:00.000001Z"
@@ -138,6 +140,20 @@ def test_a_failure_leaves_nothing(database: Database, tmp_path: Path) -> None:
     with pytest.raises((JournalUnavailable, StoreUnavailable)):
         export(database.settings, "jsonl", tmp_path / "out", force=True)
     assert (tmp_path / "out").read_text() == "older"
+
+
+@pytest.mark.parametrize("order", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_told_to_end_leaves_nothing(settings: Settings, tmp_path: Path, order: signal.Signals) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    process = subprocess.Popen(
+        command(settings, "--output", folder / "all.jsonl"), env=surroundings(), cwd=ROOT, stderr=subprocess.PIPE
+    )
+    eventually(lambda: any(folder.iterdir()), "a file that is not whole")
+    process.send_signal(order)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert b"Traceback" not in said
+    assert [file.name for file in folder.iterdir()] == ([] if process.returncode else ["all.jsonl"])
 
 
 def test_the_file_is_its_owner_s_alone(settings: Settings, tmp_path: Path) -> None:

@@ -50,6 +50,13 @@ def test_a_line_is_coloured_where_a_person_reads_it() -> None:
     assert not said.lstrip().startswith("{")
 
 
+def test_nothing_that_a_client_says_steers_a_terminal() -> None:
+    program = PROGRAM.replace("configure()", "configure('console')").replace("\\u2028", "\\x1b[2J")
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stderr
+    assert rb"\x1b[2J" in said
+    assert b"\x1b[2J" not in said
+
+
 def test_who_logs_does_not_load_what_prints_tables() -> None:
     """It costs memory in every process; and structlog would have it show the values of local variables."""
     program = "import sidecar.app, sidecar.supervisor, sys; print('rich' in sys.modules); import rich.table"

@@ -105,6 +105,22 @@ def _raw(database: Path) -> bytes:
     return b"".join(path.read_bytes() for path in database.parent.iterdir())
 
 
+def test_traces_are_gone_though_nobody_hears_what_went(local: Settings, database: Path) -> None:
+    put(database, interception("1", DAY, text="SECRETMARK"))
+    assert b"SECRETMARK" in _raw(database)
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [*COMMAND, "purge", "--actor", "alice", "--yes"],
+            env=environment() | {"AIBRIDGE_RECORDER__URL": local.recorder.url},
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"SECRETMARK" not in _raw(database)
+
+
 def test_both_are_what_is_an_actor_s_and_before_a_day(local: Settings, database: Path) -> None:
     put(database)
     purge(local, actor="alice", before=BEFORE, yes=True)
@@ -169,13 +185,16 @@ def test_a_service_s_store_is_not_ours_to_purge(database: Path, capsys: pytest.C
     )
 
 
-def test_a_journal_that_is_not_there_is_no_failure(forwarded: Settings, database: Path, fresh_database: str) -> None:
+def test_a_journal_that_is_not_there_is_told(
+    forwarded: Settings, database: Path, fresh_database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The machine may be another than the bridge's."""
     database.unlink()
     store(forwarded)
     purge(forwarded, actor="bob", yes=True)
     assert postgres_samples.ids(fresh_database, "interceptions") == ["1", "2", "4"]
     assert not database.exists()
+    assert f"there is no journal at {database}" in capsys.readouterr().err
 
 
 def test_nothing_is_deleted_unless_somebody_says_yes(local: Settings, database: Path) -> None:

@@ -299,8 +299,10 @@ def test_in_the_end_no_secret_is_left(tmp_path: Path, file: Path) -> None:
     identity = Identity(source="api_key", keys_file=keys)
     provided = {"credentials": Credentials(inject_by="envoy"), "providers": (Provider(api_key_file=file),)}
     rotation = began(tmp_path, identity=identity, **provided)
+    theirs = tmp_path / "run/secrets/openai.key"
+    theirs.write_text("an operator's own")
     rotation.end()
-    assert set(modes(tmp_path / "run")) == {"secrets", "key-hints.json"}
+    assert set(modes(tmp_path / "run")) == {"secrets", "key-hints.json", "secrets/openai.key"}
 
 
 def test_an_envoy_that_is_there_already_may_have_certificates_that_we_do_not_know(tmp_path: Path) -> None:

@@ -109,9 +109,16 @@ def cursor(parameters: Iterable[tuple[str, str]], kind: type[T]) -> T | None:
     except msgspec.DecodeError:
         raise _bad(AFTER, "what a link to the next page says") from None
     values: tuple[Any, ...] = found  # type: ignore[assignment] # kinds are tuples that begin with a moment
-    if "\0" in "".join(values[1:]) or values[0].tzinfo is None:
+    if "\0" in "".join(values[1:]) or not _is_moment(values[0]):
         raise _bad(AFTER, "what a link to the next page says")
     return found
+
+
+def _is_moment(value: datetime) -> bool:
+    try:
+        return value.tzinfo is not None and value.astimezone(UTC) is not None
+    except OverflowError:  # by its offset before the first year, or after the last
+        return False
 
 
 def next_to(*last: datetime | str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import uvicorn
 from sidecar import logs
 from sidecar.console.pages import application
 from sidecar.core.errors import SidecarError
+from sidecar.orders import endings
 from sidecar.settings import Settings, host_and_port
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
-    for order in (signal.SIGTERM, signal.SIGINT):
+    for order in endings():
         loop.add_signal_handler(order, _stop, server)
     log.info("ready", console=f"http://{settings.console.listen}/")
     await server.serve(sockets=[listening])

@@ -40,7 +40,7 @@ def export(  # noqa: PLR0913 - the command's options
         msg = '--format = "parquet": expected --output FILE with it'
         raise BadSetting(msg)
     first, last = reading.days(since, until)
-    shown = path is not None or not sys.stdout.isatty()
+    shown = path is not None or not (sys.stdout and sys.stdout.isatty())
     with output(path, force=force) as file, writer(form, file) as write, reading.store(settings) as engine:
         known = extent(engine, first, last)
         with counting(known.count, shown=shown) as count:

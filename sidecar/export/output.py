@@ -1,5 +1,6 @@
 """Where an export goes: standard output, or a file that has its name once it is whole."""
 
+import errno
 import os
 import stat
 import sys
@@ -26,8 +27,8 @@ def output(path: Path | None, *, force: bool) -> Iterator[IO[bytes]]:
     """
     try:
         if path is None:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
+            yield (standard := _standard())
+            standard.flush()
         else:
             _refuse(path, force=force)
             with _beside(path) as file:
@@ -38,6 +39,12 @@ def output(path: Path | None, *, force: bool) -> Iterator[IO[bytes]]:
     except OSError as error:
         msg = f"export to {path or 'standard output'}: {error.strerror or error}"
         raise OutputFailed(msg) from error
+
+
+def _standard() -> IO[bytes]:
+    if sys.stdout is None:  # it was closed
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return sys.stdout.buffer
 
 
 @contextmanager

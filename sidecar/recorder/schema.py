@@ -48,8 +48,10 @@ class Moment(TypeDecorator[datetime]):
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
     def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """From the database."""
-        return datetime.strptime(value, FORMAT).replace(tzinfo=UTC) if isinstance(value, str) else value
+        """From the database: in UTC, whatever time zone a PostgreSQL's sessions have."""
+        if isinstance(value, str):
+            return datetime.strptime(value, FORMAT).replace(tzinfo=UTC)
+        return value and value.astimezone(UTC)
 
 
 metadata = MetaData()

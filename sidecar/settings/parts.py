@@ -4,6 +4,7 @@ The parent looks at the files' stamps and never into them; what is in them is fo
 lives no longer than it takes.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,6 +19,7 @@ from sidecar.settings.sources import has_authorities
 CERTIFICATE: Final = "certificate"
 CLIENT_AUTHORITIES: Final = "client-authorities"
 KEYS_FILTER: Final = "envoy.filters.http.api_key_auth"
+_MADE: Final = re.compile(rf"({CERTIFICATE}|{CLIENT_AUTHORITIES}|provider-[a-z0-9-]+(\.authorities)?)\.(json|key|new)")
 
 
 class Kind(Enum):
@@ -65,6 +67,11 @@ def central_key(provider: Provider) -> str:
 def authorities(provider: Provider) -> str:
     """The name of what a provider is judged by that has authorities of its own."""
     return f"provider-{provider.name}.authorities"  # no name has a dot
+
+
+def is_made(name: str) -> bool:
+    """Whether a file of this name, in `Settings.secrets`, is one that we make, or begin to."""
+    return _MADE.fullmatch(name) is not None
 
 
 Stamp = tuple[int, ...]

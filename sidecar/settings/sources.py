@@ -55,7 +55,7 @@ def load(config: Path | None) -> Settings:
 
     Raises BadSetting with one line for each wrong setting.
     """
-    if config is None and DEFAULT_FILE.is_file():
+    if config is None and _is_there(DEFAULT_FILE):
         config = DEFAULT_FILE
     written = _file(config) if config else {}
     _known(written, "")
@@ -87,6 +87,17 @@ def _is_ours(name: str) -> bool:
     return name == _KEY or name.startswith((_PREFIX, "OTEL_"))  # the latter's headers may hold keys as well
 
 
+def _is_there(config: Path) -> bool:
+    """Whether something is, whatever it is: a link to nowhere is no leave to go by the defaults."""
+    try:
+        config.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise BadSetting(line("--config", str(config), f"cannot be read ({error.strerror})")) from None
+    return True
+
+
 def _file(config: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(config.read_text("utf-8"))
@@ -98,6 +109,8 @@ def _file(config: Path) -> dict[str, Any]:
         # Its text may quote what stands there.
         place = re.search(r"\((at [^()]*)\)$", str(error))
         raise BadSetting(line("--config", str(config), f"is not TOML ({place[1] if place else 'somewhere'})")) from None
+    except (ValueError, RecursionError):  # thousands of digits, or of brackets
+        raise BadSetting(line("--config", str(config), "has a value that is too long; allowed: a TOML file")) from None
 
 
 def _variable(name: str) -> str | None:
@@ -129,7 +142,9 @@ def _fall_back(written: dict[str, Any]) -> None:
 def _undecodable(error: SettingsError) -> str:
     field = re.search(r'field "(\w+)"', str(error))
     variable = f"{_PREFIX}{field[1].upper()}" if field else f"{_PREFIX}…"
-    return line(variable, SecretStr(""), "is not JSON; allowed: lists and sections as JSON")
+    # It knows the section alone, and what is set may be one of its members.
+    there = sorted(name for name in os.environ if name.upper() == variable or name.upper().startswith(f"{variable}__"))
+    return line(" or ".join(there) or variable, SecretStr(""), "is not JSON; allowed: lists and sections as JSON")
 
 
 def _completed(index: int, provider: Provider, *, added: bool) -> Provider:

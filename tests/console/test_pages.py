@@ -161,6 +161,7 @@ def test_what_is_asked_for_is_text(shared: Console) -> None:
         ("since=2020-01-02&until=2020-01-01", "since"),
         ("actor=%00", "actor"),
         ("after=nonsense", "after"),
+        ("after=%5B%220001-01-01T00%3A00%3A00%2B14%3A00%22%2C%22x%22%5D", "after"),
     ],
 )
 def test_a_bad_parameter_is_named(shared: Console, query: str, parameter: str) -> None:

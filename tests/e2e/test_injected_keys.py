@@ -1,6 +1,7 @@
 """`credentials.inject_by = "envoy"`: the central key is in what Envoy sends, and nowhere else."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,23 @@ def running(folder: Path, provider: ThreadedProvider) -> Iterator[Bridge]:
         assert started.stop() == 0
         assert list((started.run / "secrets").iterdir()) == []
         assert [key for key in KEYS if key in started.output] == []  # whatever tests did
+
+
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """Who runs the tests may have asked not to hear that it is gone (nohup)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_that_is_gone_ends_it_and_leaves_no_secret(tmp_path: Path, provider: ThreadedProvider) -> None:
+    there = {"providers": [{"name": "openai", "api_key": KEY, "base_url": f"{provider.url}/v1"}]}
+    with bridge(tmp_path, provider.url, credentials={"inject_by": "envoy"}, **there) as running:
+        assert list((running.run / "secrets").iterdir())
+        assert running.stop(signal.SIGHUP) == 0
+        assert list((running.run / "secrets").iterdir()) == []
 
 
 def bearer(key: str) -> tuple[str, str]:

@@ -51,10 +51,20 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE alembic_version SET version_num = '9999'", "DELETE FROM alembic_version"]
+    ("statement", "told"),
+    [
+        ("UPDATE alembic_version SET version_num = '9999'", "its schema 9999 is newer than this version"),
+        ("UPDATE alembic_version SET version_num = '0001'", "its schema is not 0002; start this version"),
+        ("DELETE FROM alembic_version", "its schema is not 0002; start this version"),
+    ],
 )
-def test_another_schema_is_told(database: Path, statement: str) -> None:
+def test_another_schema_is_told(database: Path, statement: str, told: str) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(statement)
-    with pytest.raises(JournalUnavailable, match="its schema is not 0002; start this version"):
+    with pytest.raises(JournalUnavailable, match=told):
         check(database)
+
+
+def test_a_name_that_no_file_can_have_is_a_line(tmp_path: Path) -> None:
+    with pytest.raises(JournalUnavailable, match="File name too long"):
+        check(tmp_path / ("x" * 300))

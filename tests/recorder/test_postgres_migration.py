@@ -1,15 +1,17 @@
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import select
 
 from sidecar.recorder.batches import TABLES, StoreUnavailable
 from sidecar.recorder.journal.connection import REVISION
 from sidecar.recorder.postgres.store import PostgresStore, StoreUnfit, engine, migrate, months
-from sidecar.recorder.schema import metadata
+from sidecar.recorder.schema import interceptions, metadata
 from tests.postgres import Postgres, execute
 from tests.recorder import postgres_samples as samples
 
@@ -116,6 +118,27 @@ def test_another_programs_database_is_left_alone(fresh_database: str, theirs: li
         execute(fresh_database, statement)
     assert refusal(fresh_database) == "it is another program's database"
     assert tables(fresh_database) == []
+
+
+def test_a_database_that_cannot_hold_all_texts_is_told(postgres: Postgres) -> None:
+    """Else a prompt with an emoji would stay in the journal for ever."""
+    with postgres.database("ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'") as url:
+        assert refusal(url) == "its encoding is LATIN1, which cannot hold all texts; expected UTF8"
+
+
+def test_moments_are_utc_whatever_the_database_says(fresh_database: str) -> None:
+    """An initdb takes the host's time zone over, and a German one another order of days."""
+    migrate(samples.recorder(fresh_database))
+    with closing(PostgresStore(samples.recorder(fresh_database))) as store:
+        store.put(samples.one_of_each())
+    ((before,),) = execute(fresh_database, "SELECT started_at FROM interceptions")
+    name = fresh_database.rpartition("/")[2]
+    execute(fresh_database, f"ALTER DATABASE {name} SET timezone = 'America/New_York'")
+    execute(fresh_database, f"ALTER DATABASE {name} SET datestyle = 'German, DMY'")
+    with engine(samples.recorder(fresh_database)).connect() as connection:
+        (found,) = connection.execute(select(interceptions.c.started_at)).scalars()
+    assert found.tzinfo is UTC
+    assert found == before
 
 
 def test_a_schema_of_ones_own_is_enough(fresh_database: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.recorder.journal.migration import migrate
 from sidecar.recorder.journal.writer import GaveUp, Writer
 from sidecar.recorder.rows import Row, row
 from tests.recorder import journal_samples as samples
@@ -49,6 +50,25 @@ def test_rows_are_kept(database: Path, writer: Writer) -> None:
     assert writer.keep(rows(), Pauses()) == []
     assert samples.table(database, "interceptions") == [samples.ENDED_ROW]
     assert writer.commits == 1
+
+
+def test_a_file_that_is_gone_is_no_place_to_keep_anything(database: Path, writer: Writer, logged: Logged) -> None:
+    """SQLite would go on writing to what nobody can open any more."""
+    saved = database.with_name("saved.db")
+    database.rename(saved)
+    writer.keep(rows(), Pauses(nothing, lambda: saved.rename(database)))
+    assert samples.table(database, "interceptions") == [samples.ENDED_ROW]
+    assert [logged()["event"] for _ in range(2)] == [
+        "journal stalled, records are kept and tried again",
+        "journal writes again, nothing was lost",
+    ]
+
+
+def test_another_file_in_its_place_is_the_one_that_is_written(database: Path, tmp_path: Path, writer: Writer) -> None:
+    migrate(tmp_path / "other.db")
+    (tmp_path / "other.db").replace(database)
+    assert writer.keep(rows(), Pauses(nothing)) == []
+    assert samples.table(database, "interceptions") == [samples.ENDED_ROW]
 
 
 def test_a_lock_is_waited_for_and_told_once(database: Path, writer: Writer, logged: Logged) -> None:

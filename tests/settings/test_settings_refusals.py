@@ -89,6 +89,7 @@ def refusal(text: str) -> str:
             f'["{KEY}"',
             f"AIBRIDGE_PROVIDERS = ***: {JSON}",
         ),
+        ("AIBRIDGE_IDENTITY__TRUSTED_CIDRS", "10.0.0.0/8", f"AIBRIDGE_IDENTITY__TRUSTED_CIDRS = ***: {JSON}"),
         ("AIBRIDGE_PROVIDERS__0__NAME", KEY, "providers = ***: allowed: a list"),
         (
             "AIBRIDGE_RECORDER__URI",

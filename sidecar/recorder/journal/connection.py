@@ -1,6 +1,7 @@
 """How the journal's file is opened by those who must start or run fast: the standard library's driver, nothing else."""
 
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -42,13 +43,21 @@ def check(database: Path, *, busy: float = PATIENCE) -> None:
 
     `busy`: seconds to wait where somebody keeps even readers out.
     """
-    if not database.is_file():
+    try:
+        is_there = stat.S_ISREG(database.stat().st_mode)
+    except FileNotFoundError:
+        is_there = False
+    except OSError as error:  # a folder that we may not enter
+        raise unavailable(database, error.strerror) from None
+    if not is_there:
         raise unavailable(database, "there is no such file")
     try:
         with closing(sqlite3.connect(uri(database, "ro"), uri=True, timeout=busy)) as connection:
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.DatabaseError as error:
         raise unavailable(database, _reason(error)) from error
+    if found is not None and found[0] > REVISION:
+        raise unavailable(database, f"its schema {found[0]} is newer than this version of the sidecar")
     if found is None or found[0] != REVISION:
         raise unavailable(database, f"its schema is not {REVISION}; start this version of the sidecar on it first")
 

@@ -1,5 +1,6 @@
 """The journal's file under one writer's hand, which does not let go of a record because the disk is in trouble."""
 
+import os
 import sqlite3
 import threading
 import time
@@ -24,6 +25,10 @@ class GaveUp(Exception):
     """The writer was told to stop while the disk was in trouble."""
 
 
+class FileGone(sqlite3.OperationalError):
+    """At the journal's place is no file, or another one: what is written to ours is lost when we let go of it."""
+
+
 class Writer:
     """Used by one thread at a time."""
 
@@ -32,6 +37,7 @@ class Writer:
         self.commits = 0
         self._database = database
         self._connection: sqlite3.Connection | None = None  # in trouble
+        self._file: os.stat_result | None = None
         self._opened()
         self._stalled = False
         self._watch = watch
@@ -65,8 +71,18 @@ class Writer:
             self._connection = None
 
     def _opened(self) -> sqlite3.Connection:
-        self._connection = self._connection or connect(self._database)
+        if self._connection is None:
+            self._connection = connect(self._database)
+            self._file = self._found()
+        elif self._file is None or (found := self._found()) is None or not os.path.samestat(self._file, found):
+            raise FileGone
         return self._connection
+
+    def _found(self) -> os.stat_result | None:
+        try:
+            return self._database.stat()
+        except OSError:
+            return None
 
     def _trouble(self, error: BaseException, rows: int) -> None:
         if not self._stalled:

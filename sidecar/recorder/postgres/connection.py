@@ -23,6 +23,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+_ISO: Final = "SET datestyle = 'ISO, YMD'"
 _READ_ONLY: Final = "25006"
 _FORBIDDEN: Final = "42501"
 _NO_TABLE: Final = "42P01"
@@ -54,6 +55,8 @@ def engine(recorder: Recorder, *, limit: float | None = None) -> Engine:
         connection = psycopg.connect(**parameters)
         if limit is not None:  # from now on: SQLAlchemy asks something itself before anybody else does
             watches[id(connection)] = Watch(connection, limit).__enter__()
+        connection.execute(_ISO)  # a database may have another, in which psycopg reads no time
+        connection.commit()
         return connection
 
     def closed(connection: object, _: object) -> None:

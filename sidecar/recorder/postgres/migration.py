@@ -55,6 +55,9 @@ def _complete(connection: Connection) -> None:
 
 def _is_current(connection: Connection, recorder: Recorder) -> bool:
     found = revisions.current(connection)
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise _unfit(recorder, f"its encoding is {encoding}, which cannot hold all texts; expected UTF8")
     tables = set(inspect(connection).get_table_names())
     if found is not None and not revisions.is_known(found):
         raise _unfit(recorder, f"its schema {found} is newer than this version of the sidecar")
