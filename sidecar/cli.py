@@ -53,9 +53,23 @@ def with_errors(run: Callable[[], None]) -> None:
     except BrokenPipeError:
         raise  # nobody reads on, and click ends in silence
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or type(error).__name__)
-    except UnicodeError:  # its text would quote what was to be shown
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+    except UnicodeEncodeError:  # its text would quote what was to be shown
         _fail("what is shown, or was given, cannot be written in this encoding; PYTHONUTF8=1 is one that can")
+
+
+def _ends_when_told() -> list[int]:
+    """The signals that came, of those that tell us to end: each is heard once, and ends the process the second time."""
+    told: list[int] = []
+
+    def hear(number: int, _: object) -> None:
+        told.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for order in endings():
+        if signal.getsignal(order) is not signal.SIG_IGN:
+            signal.signal(order, hear)
+    return told
 
 
 def _fail(reason: str, status: int = _FAILED) -> NoReturn:
@@ -159,9 +173,9 @@ def export(settings: Settings, *, form: _Form, output: Path | None, force: bool,
     """Every record, an object for each interception."""
     from sidecar.export import export as run  # noqa: PLC0415 - slow to import
 
-    for order in endings():
-        signal.signal(order, lambda *_: sys.exit(_FAILED))  # else the file that is not whole would stay
-    run(settings, form, None if output == Path("-") else output, force=force, **days)
+    path = None if output == Path("-") else output
+    told = _ends_when_told() if path else []  # else the file that is not whole would stay
+    run(settings, form, path, force=force, stop=lambda: bool(told), **days)
 
 
 @main.command()

@@ -153,7 +153,13 @@ def test_who_is_told_to_end_leaves_nothing(settings: Settings, tmp_path: Path, o
     process.send_signal(order)
     _, said = process.communicate(timeout=PATIENCE)
     assert b"Traceback" not in said
-    assert [file.name for file in folder.iterdir()] == ([] if process.returncode else ["all.jsonl"])
+    assert [file for file in folder.iterdir() if file.suffix == ".part"] == []
+
+
+def test_between_two_pages_it_can_be_told_to_end(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(OutputFailed, match="told to end"):
+        export(settings, "jsonl", tmp_path / "all.jsonl", stop=lambda: True)
+    assert not [file for file in tmp_path.iterdir() if "jsonl" in file.name]
 
 
 def test_the_file_is_its_owner_s_alone(settings: Settings, tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ _MANY = 100_000
 # Frames that wait for a socket to take them. By default Envoy ends a connection where 10,000 do, or 1,000 that end
 # streams: so it guards itself against clients that do not read. A worker may be busy, and all streams are on one.
 _ANY = 2**32 - 1
-KEEPALIVE: Final = 60  # seconds of silence on a connection
+# After so many seconds of silence on a connection: whether the other side is there, so often, so many times.
+KEEPALIVE: Final = TcpKeepalive(keepalive_time=60, keepalive_interval=10, keepalive_probes=3)
 # All requests to a provider may be on one connection. Where the way to it is gone without a word, TCP would try for
 # some 15 minutes, and every new request would join them.
 _PING = KeepaliveSettings(interval=seconds(30), timeout=seconds(10))
@@ -69,7 +70,7 @@ def provider(settings: Settings, chosen: Provider) -> Cluster:
         circuit_breakers=_breakers(),
         load_assignment=endpoints(name, tcp(chosen.host, port(chosen))),
         # A model may think for minutes; what is between must not forget the connection.
-        upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=TcpKeepalive(keepalive_time=KEEPALIVE)),
+        upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=KEEPALIVE),
         typed_extension_protocol_options=_options(_provider_options(settings, chosen)),
         transport_socket=tls.upstream(settings, chosen) if chosen.tls else None,
     )

@@ -168,7 +168,12 @@ def _way_out(settings: Settings, host: str, provider: Provider) -> Fields:
 
 def _policy(settings: Settings, tls: Fields) -> Fields:
     """How the port's connections are made; they are kept as the bootstrap has them kept."""
-    pool = {"tcp": {"connectTimeout": "5s", "tcpKeepalive": {"time": f"{KEEPALIVE}s"}}}
+    keepalive = {
+        "time": f"{KEEPALIVE.keepalive_time}s",
+        "interval": f"{KEEPALIVE.keepalive_interval}s",
+        "probes": KEEPALIVE.keepalive_probes,
+    }
+    pool = {"tcp": {"connectTimeout": "5s", "tcpKeepalive": keepalive}}
     return {"portLevelSettings": [{"port": {"number": _port(settings)}, "connectionPool": pool, **tls}]}
 
 

@@ -6,7 +6,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http2ProtocolOptions,
     HttpProtocolOptions,
     SchemeHeaderTransformation,
-    TcpKeepalive,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -45,7 +44,7 @@ def clients(settings: Settings) -> Listener:
         address=tcp(*host_and_port(settings.listen)),
         filter_chains=[FilterChain(filters=[manager], transport_socket=tls.downstream(settings))],
         # As towards providers: a load balancer may forget who is silent, and a client that is gone is noticed.
-        tcp_keepalive=TcpKeepalive(keepalive_time=KEEPALIVE),
+        tcp_keepalive=KEEPALIVE,
         enable_reuse_port=False,  # else a second Envoy would share the port, and half the clients, without a word
     )
 

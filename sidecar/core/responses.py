@@ -144,7 +144,9 @@ class Answer:
         if found is None:
             self.failure = Failure(type=ErrorType.UNREAD, message="the response is no JSON object that can be read")
             return
-        if jsontext.string(found.get("type")) == "error" or ("status" not in found and _has_error(found)):
+        if jsontext.string(found.get("type")) == "error" or (
+            jsontext.string(found.get("status")) is None and _has_error(found)
+        ):
             self._error(found)
         self._response(found, at)
         self.ended = True
@@ -304,7 +306,8 @@ def _word(raw: Raw | None) -> str:
 
 def _has_error(found: Members) -> bool:
     """Whether it is an error, though it does not say so by its type: OpenAI's SDKs raise it, too."""
-    return bool(jsontext.members(found.get("error")))
+    error = found.get("error")
+    return bool(jsontext.members(error) or jsontext.string(error))
 
 
 def _is_commentary(item: Members) -> bool:

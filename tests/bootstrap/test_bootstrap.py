@@ -316,9 +316,8 @@ def test_a_connection_on_which_nothing_comes_is_kept_or_found_dead() -> None:
         "timeout": "10s",
     }
     (listener,) = found["static_resources"]["listeners"]
-    assert (
-        provider["upstream_connection_options"]["tcp_keepalive"] == listener["tcp_keepalive"] == {"keepalive_time": 60}
-    )
+    assert provider["upstream_connection_options"]["tcp_keepalive"] == listener["tcp_keepalive"]
+    assert listener["tcp_keepalive"] == {"keepalive_time": 60, "keepalive_interval": 10, "keepalive_probes": 3}
 
 
 def test_a_provider_is_told_the_scheme_of_its_own_connection() -> None:

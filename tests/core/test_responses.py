@@ -264,7 +264,9 @@ def test_an_error_may_come_without_a_type() -> None:
     error = {"error": {"code": 502, "message": "secret"}}
     assert streamed(error, COMPLETED) == ("resp_1", failure(f"{ERROR} (502)"), [TOKENS])
     assert whole(error) == ("", failure(f"{ERROR} (502)"), [])
-    for none in ({"error": None}, {"error": {}}, {"error": "x"}, {"error": []}):
+    assert streamed({"error": "secret"})[1] == failure(ERROR)
+    assert whole({"error": "secret", "status": 502})[1] == failure(ERROR)
+    for none in ({"error": None}, {"error": {}}, {"error": ""}, {"error": []}):
         assert streamed(none)[1] is None
         assert whole(none)[1] is None
     assert streamed({"type": "response.odd", **error})[1] is None

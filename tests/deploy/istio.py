@@ -113,7 +113,9 @@ def _cluster(entry: Fields, rules: list[Fields], authorities: str) -> Fields:
     (way,) = (rule["trafficPolicy"]["portLevelSettings"][0] for rule in rules if rule["host"] == host)
     pool = way["connectionPool"]["tcp"]
     cluster["connect_timeout"] = pool["connectTimeout"]
-    keepalive = {"keepalive_time": int(pool["tcpKeepalive"]["time"].removesuffix("s"))}
+    told = pool["tcpKeepalive"]
+    keepalive = {f"keepalive_{name}": int(told[name].removesuffix("s")) for name in ("time", "interval")}
+    keepalive["keepalive_probes"] = told["probes"]
     cluster["upstream_connection_options"] = {"tcp_keepalive": keepalive}
     return cluster | ({"transport_socket": _transport(way["tls"], authorities)} if "tls" in way else {})
 

@@ -168,7 +168,9 @@ def test_in_a_mesh_no_probe_is_istiods_to_rewrite(name: str) -> None:
 def test_where_pods_have_ipv6_alone_all_that_others_ask_is_at_such_an_address() -> None:
     found = made(render.values("service") | {"ipv6": True})
     assert tomllib.loads(file(found, "aibridge.toml"))["listen"] == "[::]:10000"
-    (listener,) = yaml.safe_load(file(found, "relay.yaml"))["static_resources"]["listeners"]
+    static = yaml.safe_load(file(found, "relay.yaml"))["static_resources"]
+    assert "::1" in str([one for one in static["clusters"] if one["name"] == "bridge"])
+    (listener,) = static["listeners"]
     assert listener["address"]["socket_address"]["address"] == "::"
 
 

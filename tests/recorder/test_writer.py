@@ -64,11 +64,15 @@ def test_a_file_that_is_gone_is_no_place_to_keep_anything(database: Path, writer
     ]
 
 
-def test_another_file_in_its_place_is_the_one_that_is_written(database: Path, tmp_path: Path, writer: Writer) -> None:
+def test_another_file_in_its_place_is_left_alone(database: Path, tmp_path: Path, writer: Writer) -> None:
+    """Our write-ahead log is still beside it, and would be applied to it: whoever starts anew may have it."""
+    writer.keep(rows()[:1], Pauses())
     migrate(tmp_path / "other.db")
+    other = (tmp_path / "other.db").read_bytes()
     (tmp_path / "other.db").replace(database)
-    assert writer.keep(rows(), Pauses(nothing)) == []
-    assert samples.table(database, "interceptions") == [samples.ENDED_ROW]
+    with pytest.raises(GaveUp):
+        writer.keep(rows()[1:], Pauses(nothing))
+    assert database.read_bytes() == other
 
 
 def test_a_lock_is_waited_for_and_told_once(database: Path, writer: Writer, logged: Logged) -> None:

@@ -26,7 +26,10 @@ class GaveUp(Exception):
 
 
 class FileGone(sqlite3.OperationalError):
-    """At the journal's place is no file, or another one: what is written to ours is lost when we let go of it."""
+    """At the journal's place is no file, or another one: what is written to ours is lost when we let go of it.
+
+    Another one is for those who start anew. Beside it lies our write-ahead log still, which SQLite would apply to it.
+    """
 
 
 class Writer:
@@ -71,18 +74,21 @@ class Writer:
             self._connection = None
 
     def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = connect(self._database)
-            self._file = self._found()
-        elif self._file is None or (found := self._found()) is None or not os.path.samestat(self._file, found):
+        is_new = self._connection is None
+        connection = self._connection = self._connection or connect(self._database)
+        if not self._is_in_its_place():
+            if is_new:
+                self.close()
             raise FileGone
-        return self._connection
+        return connection
 
-    def _found(self) -> os.stat_result | None:
+    def _is_in_its_place(self) -> bool:
         try:
-            return self._database.stat()
+            found = self._database.stat()
         except OSError:
-            return None
+            return False
+        self._file = self._file or found
+        return os.path.samestat(self._file, found)
 
     def _trouble(self, error: BaseException, rows: int) -> None:
         if not self._stalled:
@@ -99,8 +105,9 @@ class Writer:
         """After anything worse than a lock a fresh connection: the old one may remember what is true no longer.
 
         It goes first: what it found to be read-only, SQLite takes for read-only in all connections of the process.
+        But where the file is gone it stays: it alone knows ours.
         """
-        if _name(error) != "SQLITE_BUSY":
+        if _name(error) not in {"SQLITE_BUSY", FileGone.__name__}:
             self.close()
 
 

@@ -55,8 +55,13 @@ def engine(recorder: Recorder, *, limit: float | None = None) -> Engine:
         connection = psycopg.connect(**parameters)
         if limit is not None:  # from now on: SQLAlchemy asks something itself before anybody else does
             watches[id(connection)] = Watch(connection, limit).__enter__()
-        connection.execute(_ISO)  # a database may have another, in which psycopg reads no time
-        connection.commit()
+        try:
+            connection.execute(_ISO)  # a database may have another, in which psycopg reads no time
+            connection.commit()
+        except psycopg.Error:
+            closed(connection, None)
+            connection.close()
+            raise
         return connection
 
     def closed(connection: object, _: object) -> None:

@@ -60,7 +60,7 @@ static_resources:
     {{- if not (include "aibridge.mesh" .) }}
     - name: bridge
       connect_timeout: 1s
-      load_assignment: {{- include "aibridge.relay.at" (list "bridge" (dict "socket_address" (dict "address" "127.0.0.1" "port_value" (include "aibridge.tls" . | empty | ternary 10000 9901)))) | nindent 8 }}
+      load_assignment: {{- include "aibridge.relay.at" (list "bridge" (dict "socket_address" (include "aibridge.relay.bridge" . | fromYaml))) | nindent 8 }}
       {{- if include "aibridge.tls" . }}
       health_checks:
         - {timeout: 2s, interval: 2s, no_traffic_interval: 2s, unhealthy_interval: 0.5s, unhealthy_threshold: 2, healthy_threshold: 1, http_health_check: {path: /ready}}
@@ -71,6 +71,15 @@ static_resources:
 {{- /* Where the bridge's own /healthz is out of reach, for want of an Envoy or of a certificate: what it would say. */ -}}
 {{- define "aibridge.watched" -}}
 {{- or (include "aibridge.mesh" .) (include "aibridge.tls" .) }}
+{{- end }}
+
+{{- /* Envoy's admin interface is at the loopback of version 4, whatever its clients' one is. */ -}}
+{{- define "aibridge.relay.bridge" -}}
+{{- if include "aibridge.tls" . -}}
+{address: 127.0.0.1, port_value: 9901}
+{{- else -}}
+{address: {{ and .Values.ipv6 (eq .Values.mode "service") | ternary "\"::1\"" "127.0.0.1" }}, port_value: 10000}
+{{- end }}
 {{- end }}
 
 {{- define "aibridge.relay.at" -}}
