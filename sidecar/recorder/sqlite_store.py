@@ -9,7 +9,7 @@ from typing import Final
 
 from sidecar.recorder.batches import CHILDREN, COLUMNS, END_COLUMNS, INTERCEPTIONS, TABLES, Batch, StoreUnavailable
 from sidecar.recorder.journal.connection import connect
-from sidecar.recorder.journal.transaction import TROUBLE, UNFIT
+from sidecar.recorder.journal.transaction import TROUBLE, UNFIT, fits
 from sidecar.recorder.rows import Values
 
 PATIENCE: Final = 5.0  # seconds that a batch waits for another process's transaction
@@ -85,19 +85,7 @@ def _statements(batch: Batch) -> Iterator[Statement]:
 def _one_by_one(connection: sqlite3.Connection, batch: Batch) -> Iterator[str]:
     for sql, rows in _statements(batch):
         place = -1 if sql == _END else 0
-        yield from (str(row[place]) for row in rows if not _fits(connection, sql, row))
-
-
-def _fits(connection: sqlite3.Connection, sql: str, row: Values) -> bool:
-    connection.execute("SAVEPOINT one")
-    try:
-        connection.execute(sql, row)
-        fits = True
-    except UNFIT:
-        connection.execute("ROLLBACK TO one")
-        fits = False
-    connection.execute("RELEASE one")
-    return fits
+        yield from (str(row[place]) for row in rows if not fits(connection, sql, row))
 
 
 def _without_start(connection: sqlite3.Connection, batch: Batch) -> set[str]:

@@ -69,7 +69,7 @@ def _write(connection: sqlite3.Connection, statement: Statement, rows: Sequence[
 def _one_by_one(connection: sqlite3.Connection, rows: Iterable[Row]) -> list[Stored]:
     try:
         connection.execute("BEGIN IMMEDIATE")
-        rejected = [row.record for row in rows if not _fits(connection, row)]
+        rejected = [row.record for row in rows if not fits(connection, row.statement.sql, row.values)]
         connection.execute("COMMIT")
     except TROUBLE:
         _roll_back(connection)
@@ -77,16 +77,17 @@ def _one_by_one(connection: sqlite3.Connection, rows: Iterable[Row]) -> list[Sto
     return rejected
 
 
-def _fits(connection: sqlite3.Connection, row: Row) -> bool:
+def fits(connection: sqlite3.Connection, sql: str, values: Values) -> bool:
+    """Whether a database can hold the row, which then is written, in the transaction that is open. Raises `TROUBLE`."""
     connection.execute("SAVEPOINT one")
     try:
-        connection.execute(row.statement.sql, row.values)
-        fits = True
+        connection.execute(sql, values)
+        held = True
     except UNFIT:
         connection.execute("ROLLBACK TO one")
-        fits = False
+        held = False
     connection.execute("RELEASE one")
-    return fits
+    return held
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
