@@ -67,7 +67,7 @@ def purge(  # noqa: PLR0913 - the command's options
             _show("deleted", gone)
             for note in notes:
                 click.echo(note)
-    if settings.is_forwarded and not settings.database.exists():
+    if settings.is_forwarded and JOURNAL not in planned:
         click.echo(_NO_JOURNAL.format(settings.database), err=True)
     if settings.recorder.kind == "service":
         click.echo(_ELSEWHERE)
