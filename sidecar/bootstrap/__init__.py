@@ -33,11 +33,14 @@ _HEAP = "envoy.resource_monitors.fixed_heap"
 _ACTIONS = {"shrink_heap": 0.9, "stop_accepting_requests": 0.95}
 _DEAF = 0.97
 _DISPATCH = "envoy.load_shed_points.http1_server_abort_dispatch"
-# Between these shares HTTP/2 streams are reset, those that hold most first; of less than so many bytes (a power of two)
-# none is.
-_RESET = ScaledTrigger(scaling_threshold=0.85, saturation_threshold=0.95)
-_TRACKED = 20
-_LOOK = 0.25  # seconds between two looks: a fast client sends some hundred MiB in a second, which is Envoy's default
+# From this share on HTTP/2 streams are reset, those that hold most first: those of a MiB and more at once, smaller ones
+# the more there is beyond. At each look some 50, but only where the pressure is another than before, and where its
+# range ends it stays the same: hence a monitor whose range goes on.
+_RESET = 0.95
+_BEYOND = "aibridge.heap_twice"
+_TIMES = 2
+_TRACKED = 13  # 8 KiB: the first of Envoy's eight classes by size, each twice the one before, up to a MiB and more
+_LOOK = 0.1  # seconds between two looks: a fast client sends some hundred MiB in a second, which is Envoy's default
 # Matched with the whole path, query included. Nothing that shows the configuration or raises a log level.
 _ADMIN_PATHS = (r"/ready", r"/stats(\?.*)?", r"/healthcheck/(ok|fail)")
 
@@ -72,12 +75,13 @@ def _overload(settings: Settings) -> OverloadManager:
         name="envoy.resource_monitors.global_downstream_max_connections",
         typed_config=packed(DownstreamConnectionsConfig(max_active_downstream_connections=_MAX_CONNECTIONS)),
     )
-    heap = FixedHeapConfig(max_heap_size_bytes=settings.limits.max_envoy_bytes)
+    most = settings.limits.max_envoy_bytes
     triggers = {name: _above(share) for name, share in _ACTIONS.items()}
-    triggers["reset_high_memory_stream"] = Trigger(name=_HEAP, scaled=_RESET)
+    beyond = ScaledTrigger(scaling_threshold=_RESET / _TIMES, saturation_threshold=1)
+    triggers["reset_high_memory_stream"] = Trigger(name=_BEYOND, scaled=beyond)
     return OverloadManager(
         refresh_interval=seconds(_LOOK),
-        resource_monitors=[connections, ResourceMonitor(name=_HEAP, typed_config=packed(heap))],
+        resource_monitors=[connections, _heap(_HEAP, most), _heap(_BEYOND, _TIMES * most)],
         actions=[
             OverloadAction(name=f"envoy.overload_actions.{name}", triggers=[trigger])
             for name, trigger in triggers.items()
@@ -85,6 +89,10 @@ def _overload(settings: Settings) -> OverloadManager:
         loadshed_points=[LoadShedPoint(name=_DISPATCH, triggers=[_above(_DEAF)])],
         buffer_factory_config=BufferFactoryConfig(minimum_account_to_track_power_of_two=_TRACKED),
     )
+
+
+def _heap(name: str, most: int) -> ResourceMonitor:
+    return ResourceMonitor(name=name, typed_config=packed(FixedHeapConfig(max_heap_size_bytes=most)))
 
 
 def _above(share: float) -> Trigger:

@@ -122,9 +122,18 @@ def test_envoy_refuses_before_it_has_more_memory_than_it_may() -> None:
     assert heap["typed_config"]["max_heap_size_bytes"] == "7000000"
     (refuses,) = (each for each in overload["actions"] if each["name"].endswith("stop_accepting_requests"))
     assert refuses["triggers"] == [{"name": heap["name"], "threshold": {"value": 0.95}}]
-    (resets,) = (each for each in overload["actions"] if each["name"].endswith("reset_high_memory_stream"))
     (cuts,) = overload["loadshed_points"]
-    assert {trigger["name"] for one in (resets, cuts) for trigger in one["triggers"]} == {heap["name"]}
+    assert cuts["triggers"] == [{"name": heap["name"], "threshold": {"value": 0.97}}]
+
+
+def test_envoy_resets_streams_for_as_long_as_there_is_too_much() -> None:
+    """It does so only where its pressure changed, so there is a measure that does not end where there is too much."""
+    overload = rendered(limits=Limits(max_envoy_bytes=7_000_000))["overload_manager"]
+    (resets,) = (each for each in overload["actions"] if each["name"].endswith("reset_high_memory_stream"))
+    (trigger,) = resets["triggers"]
+    (beyond,) = (each for each in overload["resource_monitors"] if each["name"] == trigger["name"])
+    assert beyond["typed_config"]["max_heap_size_bytes"] == "14000000"
+    assert trigger["scaled"] == {"scaling_threshold": 0.475, "saturation_threshold": 1.0}
 
 
 def test_what_is_not_recorded_is_cut_on_demand_and_nothing_else_changes() -> None:

@@ -63,10 +63,10 @@ def routes(config: Fields) -> list[Fields]:
     return found
 
 
-def monitor(config: Fields, field: str, value: int) -> None:
-    """Set this field of the overload manager's monitor that has it."""
-    (found,) = (each for each in config["overload_manager"]["resource_monitors"] if field in each["typed_config"])
-    found["typed_config"][field] = value
+def monitors(config: Fields, field: str) -> list[Fields]:
+    """Those of the overload manager that have this field, as they are configured."""
+    found = (each["typed_config"] for each in config["overload_manager"]["resource_monitors"])
+    return [each for each in found if field in each]
 
 
 def serves(port: int) -> bool:

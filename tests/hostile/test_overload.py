@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from select import select
+from socket import socket
 
 import pytest
+from h2.connection import H2Connection
 from h2.events import StreamEnded, StreamReset
 
 from examples.provider import ThreadedProvider
@@ -16,7 +18,7 @@ from tests.e2e.exchanges import ASKED, whole
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
 from tests.hostile.attacked import forget_peak, memory, peak
-from tests.hostile.envoys import Fields, cluster, monitor, routes, second
+from tests.hostile.envoys import Fields, cluster, monitors, routes, second
 from tests.hostile.http2 import pairs, spoken
 
 SIZE = 50_000  # bytes of a request
@@ -25,7 +27,7 @@ PLACES = 4  # for so many of them
 CLIENTS = 40
 HEAP = 64_000_000  # bytes that an Envoy may have
 UPLOAD = 2_000_000  # bytes that one client sends without saying that this is all
-FLOOD, PIECES, PIECE = 90, 8, 400_000  # requests that are let in, and what each then sends, in bytes: 288 MB in all
+FLOOD, PIECES, PIECE = 90, 12, 250_000  # requests that are let in, and what each then sends, in bytes: 270 MB in all
 LOOK = 0.3  # seconds in which Envoy looks once how much it has
 BODY = ASKED[:-2] + b" " * (SIZE - len(ASKED)) + ASKED[-2:]
 UNREACHABLE = {"code": "503", "message": "the provider could not be reached, or hung up before it answered"}
@@ -49,7 +51,10 @@ def assert_serves(running: Bridge, script: Script, case: str, body: bytes = ASKE
 
 def little(config: Fields) -> None:
     """Let Envoy have little, and a request all of it."""
-    monitor(config, "max_heap_size_bytes", HEAP)
+    heaps = monitors(config, "max_heap_size_bytes")
+    least = min(int(each["max_heap_size_bytes"]) for each in heaps)
+    for each in heaps:
+        each["max_heap_size_bytes"] = int(each["max_heap_size_bytes"]) * HEAP // least
     for route in routes(config):
         if "route" in route:
             route["request_body_buffer_limit"] = HEAP
@@ -120,7 +125,8 @@ def test_connections_beyond_the_limit_are_closed_and_the_next_has_its_place_agai
     """Envoy's overload manager: 50,000 of them by our bootstrap."""
 
     def few(config: Fields) -> None:
-        monitor(config, "max_active_downstream_connections", PLACES)
+        (active,) = monitors(config, "max_active_downstream_connections")
+        active["max_active_downstream_connections"] = PLACES
 
     with second(small, few) as limited, ExitStack() as stack:
         within = []
@@ -184,26 +190,36 @@ def over_http1(port: int, begun: Callable[[], None], sent: Callable[[], None]) -
 def over_http2(port: int, begun: Callable[[], None], sent: Callable[[], None]) -> None:
     """The same on one connection."""
     with spoken(port) as (plain, connection):
-        left = {2 * number + 1: PIECES * PIECE for number in range(FLOOD)}
-        for stream in left:
+        there = {2 * number + 1 for number in range(FLOOD)}
+        for stream in there:
             connection.send_headers(stream, pairs("flood"))
             connection.send_data(stream, b"{")
         plain.sendall(connection.data_to_send())
         begun()
-        while left:
-            for stream in list(left):
-                window = connection.local_flow_control_window(stream)
-                size = min(window, connection.max_outbound_frame_size, left[stream])
-                connection.send_data(stream, b" " * size)
-                left[stream] -= size
-                if not left[stream]:
-                    del left[stream]
-            plain.sendall(connection.data_to_send())
-            while select([plain], [], [], 0.05)[0]:
-                for event in connection.receive_data(plain.recv(PIECE)):
-                    if isinstance(event, StreamReset | StreamEnded):
-                        left.pop(event.stream_id, None)
+        for _ in range(PIECES):
+            left = dict.fromkeys(there, PIECE)
+            while left:
+                for stream in left:
+                    sizes = connection.local_flow_control_window(stream), connection.max_outbound_frame_size
+                    if size := min(*sizes, left[stream]):
+                        connection.send_data(stream, b" " * size)
+                        left[stream] -= size
+                plain.sendall(connection.data_to_send())
+                there -= gone(plain, connection, 0.01)
+                left = {stream: size for stream, size in left.items() if size and stream in there}
+            there -= gone(plain, connection, LOOK)
         sent()
+
+
+def gone(plain: socket, connection: H2Connection, patience: float) -> set[int]:
+    """The streams of whose end is told until nothing more is for so many seconds."""
+    found = set()
+    while select([plain], [], [], patience)[0]:
+        data = plain.recv(PIECE)
+        assert data, "the whole connection was closed"
+        over = (event for event in connection.receive_data(data) if isinstance(event, StreamReset | StreamEnded))
+        found |= {event.stream_id for event in over}
+    return found
 
 
 @pytest.mark.parametrize("flood", [over_http1, over_http2])
