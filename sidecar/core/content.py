@@ -15,6 +15,9 @@ from sidecar.core.errors import SidecarError
 MAX_CODINGS: Final = 3
 MAX_MEMBERS: Final = 16_384  # an empty one still costs microseconds
 SLICE: Final = 4096  # small: what a member leaves of its slice is copied
+NO_CODINGS: Final = {"", "identity"}
+# What servers say to keep others from compressing a stream; clients take it for nothing.
+ALSO_NONE: Final = NO_CODINGS | {"none", "utf-8"}
 BETWEEN: Final = 1 << 20  # by so much what is encoded twice may be larger in between than in the end
 
 
@@ -30,17 +33,18 @@ class Decoder:
     """Undoes the codings of one body as it comes; never raises.
 
     `encoding` is the value of content-encoding, None where there is none; `limit` bounds the decoded bytes in total.
-    Of corrupt data all is given that was said before the fault, which costs as much again; unless it is not `salvaged`.
+    A `lenient` one reads as clients do: of corrupt data all that was said before the fault, which costs as much again;
+    and what names no coding is none.
     """
 
     __slots__ = ("_stages", "fault", "room")
 
-    def __init__(self, encoding: str | None, limit: int, *, salvaged: bool = True) -> None:
+    def __init__(self, encoding: str | None, limit: int, *, lenient: bool = True) -> None:
         self.fault: Undecodable | TooLarge | None = None  # why it failed
         self.room = limit  # bytes that may still come, decoded
         self._stages: list[_Stage] = []
         try:
-            self._stages = _stages(encoding, limit, salvaged=salvaged)
+            self._stages = _stages(encoding, limit, lenient=lenient)
         except Undecodable as fault:
             self.fault = fault.with_traceback(None)
 
@@ -104,7 +108,7 @@ def decoded(data: bytes, encoding: str | None, limit: int) -> bytes:
 
     Raises TooLarge beyond it, Undecodable for an unknown coding and for what is corrupt, cut short or followed by more.
     """
-    decoder = Decoder(encoding, limit, salvaged=False)
+    decoder = Decoder(encoding, limit, lenient=False)
     plain = decoder.feed(data)
     if decoder.fault is not None:
         raise type(decoder.fault)(*decoder.fault.args)  # not the same: this frame would hold it, and it this frame
@@ -168,18 +172,19 @@ class _Stage:
                 raise _too_large()
 
 
-def _stages(encoding: str | None, limit: int, *, salvaged: bool) -> list[_Stage]:
+def _stages(encoding: str | None, limit: int, *, lenient: bool) -> list[_Stage]:
     if encoding is None:
         return []
     names = [name.strip(" \t").lower() for name in encoding.split(",")]
-    names = [name for name in names if name not in {"", "identity"}]
+    nothing = ALSO_NONE if lenient else NO_CODINGS
+    names = [name for name in names if name not in nothing]
     if len(names) > MAX_CODINGS or not CODINGS.keys() >= set(names):
         msg = "unsupported content-encoding"
         raise Undecodable(msg)
 
     rooms = [limit] + [limit + BETWEEN] * MAX_CODINGS
     return [
-        _Stage(CODINGS[name](), CODINGS[name]() if salvaged else None, room)
+        _Stage(CODINGS[name](), CODINGS[name]() if lenient else None, room)
         for name, room in zip(names, rooms, strict=False)
     ][::-1]
 

@@ -66,6 +66,13 @@ def test_what_is_not_encoded_stays_the_same_object(encoding: str | None) -> None
     assert decoded(TEXT, encoding, len(TEXT)) is TEXT
 
 
+@pytest.mark.parametrize("encoding", ["none", "UTF-8", "None, identity"])
+def test_what_names_no_coding_is_none_for_those_who_read_as_clients_do(encoding: str) -> None:
+    assert Decoder(encoding, len(TEXT)).feed(TEXT) is TEXT
+    with pytest.raises(Undecodable):
+        decoded(TEXT, encoding, len(TEXT))
+
+
 def test_what_is_not_encoded_is_given_up_to_the_limit() -> None:
     decoder = Decoder(None, 5)
     assert decoder.feed(b"abc") == b"abc"
