@@ -54,8 +54,7 @@ LAST = LAST_TRY + _TRACES + _DUMPS + CLOSING + 0.5  # seconds for what follows t
 def main() -> None:
     """Do what standard input says, until told to stop or the parent is gone."""
     assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent, through a pipe
-    logs.configure(assignment.settings.telemetry.log_format)
-    structlog.contextvars.bind_contextvars(worker=assignment.worker)
+    logs.configure(assignment.settings.telemetry.log_format, assignment.worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to hear
     try:
         uvloop.run(_serve(assignment))

@@ -11,7 +11,6 @@ public interface, so there is a setting for it (decision 19).
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
@@ -55,7 +54,6 @@ class Server:
             msg = f'grpc_server = "completion_queue": this grpc has no {missing[0]}; allowed: "asyncio"'
             raise SidecarError(msg)
         self._loop = asyncio.get_running_loop()
-        self._context = copy_context()  # what log lines say of this worker, which the thread has not
         self._methods: dict[bytes, Callable[[Call], Awaitable[None]]] = {
             _PROCESS: lambda call: processor.process(None, call),
             _HEALTH: self._check,
@@ -138,7 +136,7 @@ class Server:
             if self._heard.completion_type == cygrpc.CompletionType.queue_shutdown:
                 return
             try:
-                self._loop.call_soon_threadsafe(self._take, context=self._context)
+                self._loop.call_soon_threadsafe(self._take)
             except RuntimeError:  # it is closed
                 return
             self._resting.acquire()

@@ -38,8 +38,7 @@ KEEPER = "keeper"  # its name among the processes of a bridge
 def main() -> None:
     """Do what standard input says, until told to stop or the parent is gone."""
     assignment: KeeperAssignment = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent, through a pipe
-    logs.configure(assignment.settings.telemetry.log_format)
-    structlog.contextvars.bind_contextvars(worker=KEEPER)
+    logs.configure(assignment.settings.telemetry.log_format, KEEPER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to hear
     os.nice(_NICE)
     told: list[int] = []

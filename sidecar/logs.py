@@ -16,15 +16,16 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
-from functools import cache
+from functools import cache, partial
 from typing import Final, Literal, TextIO, cast
 
 import structlog
+from structlog.typing import EventDict
 
 Format = Literal["", "json", "console"]
 
 DROPPED: Final = "log lines were dropped: standard error took no more"
+_STANDARD_ERROR: Final = 2
 _MOST: Final = 16_777_216  # characters that wait: a few of the longest lines there are
 _AT_ONCE: Final = 262_144  # characters
 _LAST: Final = 1.0  # seconds for what waits when the process ends
@@ -69,9 +70,7 @@ class Patient:
 
     def _begin(self) -> None:
         if self._thread is None:
-            # With what is bound to every line of the process, for the line that tells of others.
-            run = copy_context().run
-            self._thread = threading.Thread(target=run, args=(self._run,), name="log lines", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="log lines", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
@@ -106,14 +105,17 @@ class Patient:
         return True
 
 
-def configure(form: Format = "") -> None:
+def configure(form: Format = "", worker: str | None = None) -> None:
     """Set up the process's logging. Call early, and again once the settings are known, before anything is logged.
 
-    `form`: "": for a person where standard error is a terminal, else JSON.
+    `form`: "": for a person where standard error is a terminal, else JSON. `worker`: named in every line, whichever
+    thread says it.
     """
+    if sys.stderr is None:
+        sys.stderr = _nowhere()
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            partial(_named, worker),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # In quotes, with escapes: what clients say must not steer a terminal.
@@ -130,6 +132,19 @@ def configure(form: Format = "") -> None:
 def is_read_by_a_person(form: Format) -> bool:
     """Whether what is logged is laid out for people, not for programs."""
     return form == "console" or (not form and sys.stderr.isatty())
+
+
+def _nowhere() -> TextIO:
+    """Standard error where whoever started us has closed it; children have it, too, and no other file its number."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_ERROR)
+    os.set_inheritable(_STANDARD_ERROR, True)  # noqa: FBT003 - as it is called
+    return os.fdopen(_STANDARD_ERROR, "w")
+
+
+def _named(worker: str | None, _: object, __: str, line: EventDict) -> EventDict:
+    if worker is not None:
+        line["worker"] = worker
+    return line
 
 
 def drain() -> None:

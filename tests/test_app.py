@@ -51,7 +51,7 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
     told = Parent(tmp_path)
     with os.fdopen(told.stdin, "r") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        monkeypatch.setattr("sidecar.logs.configure", lambda _: None)  # this process's logs are pytest's
+        monkeypatch.setattr("sidecar.logs.configure", lambda *_: None)  # this process's logs are pytest's
         before = signal.getsignal(signal.SIGINT)
         yield told
         signal.signal(signal.SIGINT, before)

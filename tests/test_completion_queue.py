@@ -7,7 +7,6 @@ from typing import get_args
 
 import grpc
 import pytest
-import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar import completion_queue
@@ -93,22 +92,6 @@ async def test_what_fails_beside_a_message_is_reported_and_the_message_is_answer
         assert await stream.ask(peer.request_body(b'{"model":"gpt-5","input":"hi"}'))
         await stream.end()
     assert {str(told["exception"]) for told in reported} == {"beside it"}
-
-
-async def test_what_is_said_of_a_call_names_its_worker(tmp_path: Path) -> None:
-    """The thread that wakes the loop knows nothing of it."""
-    said: list[object] = []
-    with structlog.contextvars.bound_contextvars(worker="w:7"):
-        async with serving(tmp_path) as worker:
-            new_id = worker.processor.new_id
-
-            def noting() -> str:
-                said.append(structlog.contextvars.get_contextvars().get("worker"))
-                return new_id()
-
-            worker.processor.new_id = noting
-            await exchange(worker)
-    assert said == ["w:7"]
 
 
 async def test_only_what_there_is_can_be_called_and_only_what_serves_has_health(tmp_path: Path) -> None:

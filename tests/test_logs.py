@@ -14,18 +14,19 @@ from sidecar import logs
 from tests.e2e.waiting import PATIENCE, eventually
 
 PROGRAM = """
-import logging, structlog
+import logging, structlog, threading
 from sidecar import logs
-logs.configure()
-structlog.contextvars.bind_contextvars(worker="host:0")
+logs.configure(worker="host:0")
 log = structlog.get_logger()
 log.debug("not worth it")
-log.warning("said", interception="i-1", odd="\\u2028\\nnext")
+saying = threading.Thread(target=log.warning, args=["said"], kwargs=dict(interception="i-1", odd="\\u2028\\nnext"))
+saying.start()
+saying.join()
 """
 
 
 def test_a_line_is_json_where_a_machine_reads_it() -> None:
-    """One line a message, whatever is in it; on standard error, with the worker's name and UTC."""
+    """One line a message, whatever is in it; on standard error, with UTC, and the worker's name in any thread."""
     said = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True)
     assert said.stdout == b""
     [line] = said.stderr.decode().splitlines()
@@ -40,6 +41,12 @@ def test_a_line_is_json_where_a_machine_reads_it() -> None:
     }
 
 
+def test_who_has_no_standard_error_goes_on_and_its_number_is_no_other_files() -> None:
+    program = f"{PROGRAM}\nimport os\nprint(os.readlink('/proc/self/fd/2'), os.get_inheritable(2))"
+    command = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, program]
+    assert subprocess.run(command, check=True, capture_output=True).stdout == b"/dev/null True\n"
+
+
 def test_a_line_is_coloured_where_a_person_reads_it() -> None:
     ours, theirs = pty.openpty()
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, stderr=theirs)
@@ -51,7 +58,7 @@ def test_a_line_is_coloured_where_a_person_reads_it() -> None:
 
 
 def test_nothing_that_a_client_says_steers_a_terminal() -> None:
-    program = PROGRAM.replace("configure()", "configure('console')").replace("\\u2028", "\\x1b[2J")
+    program = PROGRAM.replace("configure(", "configure('console', ").replace("\\u2028", "\\x1b[2J")
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stderr
     assert rb"\x1b[2J" in said
     assert b"\x1b[2J" not in said
@@ -74,7 +81,7 @@ def test_a_log_that_cannot_be_written_harms_nobody() -> None:
 
 @pytest.mark.parametrize(("form", "is_json"), [("json", True), ("console", False)])
 def test_a_setting_says_what_a_line_looks_like(form: str, is_json: bool) -> None:  # noqa: FBT001 - as parametrized
-    program = PROGRAM.replace("configure()", f"configure({form!r})")
+    program = PROGRAM.replace("configure(", f"configure({form!r}, ")
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stderr
     assert said.startswith(b"{") is is_json
     assert b"said" in said
