@@ -1,6 +1,7 @@
 """The commands."""
 
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +19,17 @@ from sidecar.settings import Settings, defaults, load
 _WRONG_SETTING = 2
 _FAILED = 1
 _Form = Literal["jsonl", "parquet"]
+
+
+class _Seconds(click.FloatRange):
+    """So many from 0 on."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
 
 _PATH = click.Path(path_type=Path, dir_okay=False)
 _option = click.option(
@@ -134,8 +146,8 @@ def istio_config(settings: Settings, *, place: Literal["sidecar", "gateway"]) ->
 
 @main.command()
 @_config
-@click.option("--timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds at most.")
-@click.option("--quiet", type=click.FloatRange(0), default=5.0, show_default=True, help="Seconds with no request.")
+@click.option("--timeout", type=_Seconds(0), default=600.0, show_default=True, help="Seconds at most.")
+@click.option("--quiet", type=_Seconds(0), default=5.0, show_default=True, help="Seconds with no request.")
 def drain(settings: Settings, *, timeout: float, quiet: float) -> None:
     """Turn new clients away from a running bridge, and wait until nobody is served: for a pod's preStop hook."""
     from sidecar.drain import drain as run  # noqa: PLC0415 - for one command alone

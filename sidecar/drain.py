@@ -33,7 +33,9 @@ async def _drained(envoy: Envoy, timeout: float, quiet: float) -> bool:  # noqa:
             await _silence(envoy, quiet)
             log.info("drained")
             return True
-    log.warning("requests are still under way", active=await envoy.active())
+    active = await envoy.active()
+    event = "requests are still under way" if active else "no request is under way, but it is not quiet for long"
+    log.warning(event, active=active)
     return False
 
 

@@ -16,6 +16,8 @@ from sidecar.recorder.usage import COUNTS, Count, Prices, Totals, Usage, dollars
 from sidecar.recorder.usage.sums import GROUPINGS, Grouping
 from sidecar.settings import Settings
 
+_NAMES = 10  # characters at least, for a day
+
 
 class Report(Totals):
     """The totals, as `--json` prints them.
@@ -72,7 +74,7 @@ def _left(settings: Settings) -> int:
 def _table(grouping: Grouping, lines: Sequence[Usage], whole: Usage) -> Table:
     # Without room around, so that ten columns fit into 80 characters.
     shown = Table(show_footer=True, padding=0)
-    shown.add_column(grouping, footer="total", overflow="fold")
+    shown.add_column(grouping, footer="total", overflow="fold", min_width=_NAMES)
     for count in COUNTS:
         shown.add_column(_heading(count), footer=f"{whole[count]:,}", justify="right", overflow="fold")
     shown.add_column("cost", footer=_cost(whole), justify="right", overflow="fold")
@@ -90,7 +92,7 @@ def _prices(prices: Prices | None) -> Text:
     if prices is None:
         return Text("Costs are unknown: the Recorder service tells none.")
     checked = f", checked up to {prices['date']}" if prices["date"] else ""
-    return _printable(f"Costs in US dollars by the prices of {prices['source']}{checked}; “unknown” where it has none.")
+    return _printable(f"Costs in US dollars by the prices of {prices['source']}{checked}; unknown where it has none.")
 
 
 def _heading(count: Count) -> str:

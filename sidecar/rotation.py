@@ -122,8 +122,8 @@ class Rotation:
                 self._told[name] = trouble
                 log.warning("what has changed cannot be used; what was there before still is", reason=trouble)
             return False
-        self._told.pop(name, None)
-        if changed:
+        was_in_trouble = self._told.pop(name, None) is not None
+        if changed or was_in_trouble:
             log.info("changed, and in use from now on", setting=name)
         return changed
 

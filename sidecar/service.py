@@ -45,7 +45,8 @@ _STREAMS: Final = 64  # on one connection, beside batches
 def serve(settings: Settings) -> None:
     """Take records until SIGTERM or ctrl-C, and answer what is under way then.
 
-    Raises `BadSetting` when `recorder.url` is no database, `SidecarError` when the service cannot start.
+    Raises `BadSetting` when `recorder.url` is no database or the address is taken, `SidecarError` when it cannot start
+    for another reason.
     """
     secured = credentials(settings.service)
     _free(settings.service.listen)
@@ -154,7 +155,7 @@ def _totals(settings: Settings, since: date | None, until: date | None) -> usage
 
 
 def _free(listen: str) -> None:
-    """Raise `SidecarError` when somebody else listens there: grpc would not say why it cannot."""
+    """Raise `BadSetting` when somebody else listens there: grpc would not say why it cannot."""
     host, port = host_and_port(listen)
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
@@ -163,5 +164,5 @@ def _free(listen: str) -> None:
         raise _not_listening(listen, os.strerror(error.errno) if error.errno else str(error)) from None
 
 
-def _not_listening(listen: str, reason: str) -> SidecarError:
-    return SidecarError(f"service.listen = {listen!r}: {reason}")
+def _not_listening(listen: str, reason: str) -> BadSetting:
+    return BadSetting(f"service.listen = {listen!r}: {reason}")

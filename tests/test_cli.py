@@ -105,10 +105,17 @@ def test_a_value_without_an_end_is_a_line(tmp_path: Path, text: str) -> None:
     assert (result.exit_code, result.output.count("\n")) == (2, 1)
 
 
+PROBE = ("probe", "--config", "CONFIG", "--actor", "ada", "--model", "gpt-5")
+
+
 @pytest.mark.parametrize(
     ("command", "surroundings", "told"),
     [
-        (("report", "--config", "CONFIG"), {"PYTHONIOENCODING": "ascii"}, "PYTHONUTF8=1"),
+        (
+            ("probe", "--config", "CONFIG", "--actor", "ada", "--model", "gpt-5"),
+            {"PYTHONIOENCODING": "ascii"},
+            "PYTHONUTF8=1",
+        ),
         (("envoy-config", "--defaults"), {}, "No space left on device"),
     ],
 )

@@ -84,3 +84,11 @@ def test_who_takes_too_long_is_told_of(running: Bridge, held: ThreadedProvider, 
 def test_who_is_not_there_serves_nobody(tmp_path: Path) -> None:
     written(tmp_path, free_ports(), {})
     assert drain(tmp_path, 60, 0).exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--quiet"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_seconds_have_an_end(option: str, value: str) -> None:
+    refused = CliRunner().invoke(main, ["drain", option, value])
+    assert refused.exit_code == 2
+    assert option in refused.output

@@ -93,6 +93,15 @@ def test_sound_bridge_passes(settings: Settings, running: Bridge, capsys: pytest
     ]
 
 
+def test_records_that_are_forwarded_at_once_are_found_all_the_same(tmp_path: Path, fresh_database: str) -> None:
+    with (
+        ThreadedProvider(Provider(answer, pace=0)) as provider,
+        bridge(tmp_path, provider.url, recorder={"url": fresh_database}) as running,
+    ):
+        settings = load(running.folder / "aibridge.toml")
+        assert all(probe(settings, model="gpt-5", provider=None, actor="ada") for _ in range(5))
+
+
 @pytest.mark.parametrize(
     ("provider", "came_back", "good"),
     [

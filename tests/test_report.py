@@ -287,7 +287,7 @@ def test_a_cost_that_is_not_known_is_told_as_such(database: Path) -> None:
     assert (costs["gpt-5"], costs["nonesuch"], costs["total"]) == ("$12.50", "unknown", "$12.50 + unknown")
     assert told.splitlines()[-1] == (
         f"Costs in US dollars by the prices of {prices.source()}, checked up to {prices.date()}; "
-        "“unknown” where it has none."
+        "unknown where it has none."
     )
 
 

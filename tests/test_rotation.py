@@ -203,8 +203,10 @@ def test_what_cannot_be_used_is_told_once_and_changes_nothing(inject_by: str, tm
     assert [line["log_level"] for line in lines] == ["warning", "warning"]
     assert "providers[0].api_key_file" in lines[0]["reason"]
     assert "sk-canary" not in repr(lines)
-    file.write_text(KEY)
-    rotation.look()
+    with capture_logs() as lines:
+        file.write_text(KEY)
+        rotation.look()
+    assert [line["event"] for line in lines] == ["changed, and in use from now on"]  # though it is what it was
     with capture_logs() as lines:
         assert (rotation.look(), lines) == (False, [])
         file.unlink()

@@ -352,7 +352,7 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with begun(tmp_path, f"sqlite:///{tmp_path}/store.db", listen=listen) as running:
-            assert running.process.wait(PATIENCE) == 1
+            assert running.process.wait(PATIENCE) == 2
     assert running.output == f"aibridge-sidecar: service.listen = '{listen}': Address already in use\n"
 
 

@@ -11,7 +11,7 @@ import uvicorn
 
 from sidecar import logs
 from sidecar.console.pages import application
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import BadSetting
 from sidecar.orders import endings
 from sidecar.settings import Settings, host_and_port
 
@@ -26,7 +26,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or ctrl-C, and end the process with 0. Raises `SidecarError` when the address is not free."""
+    """Serve until SIGTERM or ctrl-C, and end the process with 0. Raises `BadSetting` when the address is not free."""
     listening = _listening(settings.console.listen)
     asyncio.run(_serve(settings, listening))
     logs.drain()
@@ -66,4 +66,4 @@ def _listening(address: str) -> socket.socket:
         return socket.create_server(place[:2], family=family)
     except OSError as error:
         msg = f"console.listen = {address!r}: {os.strerror(error.errno or 0)}"
-        raise SidecarError(msg) from None
+        raise BadSetting(msg) from None

@@ -4,6 +4,7 @@ import os
 import pwd
 import socket
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sidecar.probe.facts import differences, expected, recorded
 from sidecar.probe.proofs import Proof, proof
 from sidecar.probe.table import Outcome, table
 from sidecar.recorder.journal.connection import check
+from sidecar.recorder.journal.turns import turn
 from sidecar.settings import Provider, Settings, host_and_port
 
 __all__ = ["NoBridge", "probe"]
@@ -70,10 +72,16 @@ def probe(  # noqa: PLR0913 - the command's options
 
 def _outcome(ask: Ask, target: _Target) -> Outcome:
     request_id = str(uuid.uuid4())
-    seen = ask.seen(target.client.responses, target.model, _headers(target, request_id))
-    record = recorded(target.settings.database, request_id)
+    with _kept(target.settings):
+        seen = ask.seen(target.client.responses, target.model, _headers(target, request_id))
+        record = recorded(target.settings.database, request_id)
     faults = differences(expected(ask, seen, target.proof.actor, target.model, target.settings.gate()), record)
     return Outcome(name=ask.name, seen=seen, right=ask.is_right(seen), record=record, faults=faults)
+
+
+def _kept(settings: Settings) -> AbstractContextManager[bool]:
+    """Whatever is recorded stays in the journal meanwhile, also where it is to be forwarded."""
+    return turn(settings.database) if settings.is_forwarded else nullcontext(enter_result=True)
 
 
 def _provider(settings: Settings, name: str | None) -> Provider:

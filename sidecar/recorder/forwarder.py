@@ -193,7 +193,7 @@ class Forwarder:
 
     def _back(self) -> None:
         if self._is_away:
-            log.warning("records are forwarded again, nothing was lost")
+            log.warning("records are forwarded again")
         self._is_away = False
         self._wait = FIRST_PAUSE
 

@@ -218,8 +218,8 @@ class Settings(Section):
             checks.refuse("at least one, and each name once", "providers", ", ".join(names))
         listen, admin = checks.host_and_port(self.listen), checks.host_and_port(self.admin)
         if not checks.is_loopback(listen[0]) and not self._is_proved:
-            allowed = "an address on loopback; others need identity.trusted_cidrs, or identity.trust_header = true"
-            checks.refuse(allowed, "listen", self.listen)
+            needed = "identity.trusted_cidrs, another identity.source, or identity.trust_header = true"
+            checks.refuse(f"an address on loopback; others need {needed}", "listen", self.listen)
         if listen == admin:
             checks.refuse("another address than listen's", "admin", self.admin)
         metrics = self.telemetry.metrics
@@ -305,9 +305,10 @@ class Settings(Section):
         return self.model_copy(update={"providers": tuple(one.model_copy(update=bare) for one in self.providers)})
 
     def without_provider_keys(self) -> Self:
-        """The same, for those who have no business with the providers."""
+        """The same, for those who have no business with the providers, nor with who looks into the records."""
         bare: dict[str, object] = {"api_key": None, "extra_headers": {}}
-        return self.model_copy(update={"providers": tuple(one.model_copy(update=bare) for one in self.providers)})
+        providers = tuple(one.model_copy(update=bare) for one in self.providers)
+        return self.model_copy(update={"providers": providers, "console": Console()})
 
     def socket(self, index: int) -> Path:
         """The Unix socket of worker `index`, counted from 0."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from sidecar.settings.console import Console
+from sidecar.settings.credentials import Credentials
 from sidecar.settings.identity import Identity, Issuer, PolicyRule, Tls
 from sidecar.settings.model import Limits, Provider, Recorder, Service, Settings
 from sidecar.settings.telemetry import Dump, Telemetry
@@ -18,6 +19,7 @@ _SECRET = frozenset({"api_key", "extra_headers", "mask", "password", "token"})
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "console": Console,
+    "credentials": Credentials,
     "dump": Dump,
     "identity": Identity,
     "issuers": Issuer,

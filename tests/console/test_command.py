@@ -34,7 +34,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with begun(tmp_path, {"url": f"sqlite:///{tmp_path}/records.db"}, port) as started:
-            assert ended(started) == 1
+            assert ended(started) == 2
     (line,) = started.output.splitlines()
     assert line == f"aibridge-sidecar: console.listen = '127.0.0.1:{port}': Address already in use"
 

@@ -37,7 +37,7 @@ class Terminal:
             "AIBRIDGE_ADMIN": f"127.0.0.1:{admin}",
             "AIBRIDGE_TELEMETRY__METRICS": "",
         }
-        self._environment = environment() | settings | {"COLUMNS": "100"}
+        self._environment = environment() | settings | {"COLUMNS": "80"}
         self._instead = {"127.0.0.1:10000": f"127.0.0.1:{self.port}", "https://api.openai.com/v1": f"{provider}/v1"}
 
     def typed(self, text: str) -> str:

@@ -44,13 +44,13 @@ def check(database: Path, *, busy: float = PATIENCE) -> None:
     `busy`: seconds to wait where somebody keeps even readers out.
     """
     try:
-        is_there = stat.S_ISREG(database.stat().st_mode)
+        is_regular = stat.S_ISREG(database.stat().st_mode)
     except FileNotFoundError:
-        is_there = False
+        raise unavailable(database, "there is no such file") from None
     except OSError as error:  # a folder that we may not enter
         raise unavailable(database, error.strerror) from None
-    if not is_there:
-        raise unavailable(database, "there is no such file")
+    if not is_regular:
+        raise unavailable(database, "it is not a regular file")
     try:
         with closing(sqlite3.connect(uri(database, "ro"), uri=True, timeout=busy)) as connection:
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
