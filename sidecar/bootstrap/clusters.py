@@ -8,8 +8,8 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakersThresholds,
     Cluster,
     ClusterCommonLbConfig,
+    ClusterCustomClusterType,
     ClusterDiscoveryType,
-    ClusterDnsLookupFamily,
     ClusterLbPolicy,
     UpstreamConnectionOptions,
 )
@@ -17,14 +17,18 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutatio
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
+    BindConfig,
     HealthCheck,
     HealthCheckGrpcHealthCheck,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
-    KeepaliveSettings,
     Pipe,
+    SocketOption,
+    SocketOptionSocketState,
     TcpKeepalive,
 )
+from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
+from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
@@ -52,8 +56,10 @@ _ANY = 2**32 - 1
 # After so many seconds of silence on a connection: whether the other side is there, so often, so many times.
 KEEPALIVE: Final = TcpKeepalive(keepalive_time=60, keepalive_interval=10, keepalive_probes=3)
 # All requests to a provider may be on one connection. Where the way to it is gone without a word, TCP would try for
-# some 15 minutes, and every new request would join them.
-_PING = KeepaliveSettings(interval=seconds(30), timeout=seconds(10))
+# some 15 minutes, and every new request would join them. (HTTP/2's own pings wait behind what is being sent: over a
+# slow line they would end every large upload.)
+_UNHEARD = 60.0  # seconds in which nothing that was sent is acknowledged
+_TCP, _USER_TIMEOUT = 6, 18  # IPPROTO_TCP and TCP_USER_TIMEOUT of Linux: tcp(7)
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -63,14 +69,14 @@ def provider(settings: Settings, chosen: Provider) -> Cluster:
     numeric = is_ip(chosen.host)
     return Cluster(
         name=name,
-        type=ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.LOGICAL_DNS,
-        dns_lookup_family=ClusterDnsLookupFamily.AUTO if numeric else ClusterDnsLookupFamily.V4_PREFERRED,
-        typed_dns_resolver_config=None if numeric else resolver(),
+        type=ClusterDiscoveryType.STATIC if numeric else None,
+        cluster_type=None if numeric else _by_name(),
         connect_timeout=seconds(5),
         circuit_breakers=_breakers(),
         load_assignment=endpoints(name, tcp(chosen.host, port(chosen))),
         # A model may think for minutes; what is between must not forget the connection.
         upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=KEEPALIVE),
+        upstream_bind_config=BindConfig(socket_options=[_given_up()]),
         typed_extension_protocol_options=_options(_provider_options(settings, chosen)),
         transport_socket=tls.upstream(settings, chosen) if chosen.tls else None,
     )
@@ -112,6 +118,27 @@ def _health_check() -> HealthCheck:
     )
 
 
+def _by_name() -> ClusterCustomClusterType:
+    """One endpoint, whichever of its addresses is asked; its name is looked up again when its record says so.
+
+    Each change in the order of the addresses makes for new connections, and many servers change it at every answer.
+    """
+    found = DnsCluster(
+        respect_dns_ttl=True,
+        typed_dns_resolver_config=resolver(),
+        dns_lookup_family=DnsLookupFamily.V4_PREFERRED,
+        all_addresses_in_single_endpoint=True,
+    )
+    return ClusterCustomClusterType(name="envoy.cluster.dns", typed_config=packed(found))
+
+
+def _given_up() -> SocketOption:
+    milliseconds = int(_UNHEARD * 1000)
+    return SocketOption(
+        level=_TCP, name=_USER_TIMEOUT, int_value=milliseconds, state=SocketOptionSocketState.STATE_PREBIND
+    )
+
+
 def _breakers() -> CircuitBreakers:
     limits = CircuitBreakersThresholds(
         max_connections=_MANY, max_pending_requests=_MANY, max_requests=_MANY, max_retries=_MANY
@@ -127,7 +154,7 @@ def _provider_options(settings: Settings, chosen: Provider) -> HttpProtocolOptio
     http1, filters = Http1ProtocolOptions(enable_trailers=True), list(_last_hop(settings, chosen))
     if chosen.tls:
         auto = HttpProtocolOptionsAutoHttpConfig(
-            http_protocol_options=http1, http2_protocol_options=Http2ProtocolOptions(connection_keepalive=_PING)
+            http_protocol_options=http1, http2_protocol_options=Http2ProtocolOptions()
         )
         return HttpProtocolOptions(auto_config=auto, http_filters=filters)
     explicit = HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=http1)

@@ -147,7 +147,7 @@ def _issuer(settings: Settings, index: int, issuer: Issuer) -> JwtProvider:
 
 
 def _remote(cluster: str, issuer: Issuer) -> RemoteJwks:
-    """Fetched before the first client is served, and again every ten minutes."""
+    """Fetched before the first client is served, if the issuer answers by then, and again every ten minutes."""
     return RemoteJwks(
         http_uri=HttpUri(uri=issuer.jwks_url, cluster=cluster, timeout=seconds(5)),
         cache_duration=seconds(600),

@@ -86,7 +86,8 @@ def _patches(settings: Settings, envoy: Fields) -> Iterator[tuple[str, Fields, F
         if not name.startswith(_NOBODYS_CLUSTERS):
             yield "CLUSTER", {}, {"operation": "ADD", "value": cluster}
     for host, providers in _hosts(settings).items():
-        value = {_PROTOCOL_OPTIONS: clusters[cluster_name(providers[0])][_PROTOCOL_OPTIONS]}
+        chosen = clusters[cluster_name(providers[0])]
+        value = {name: chosen[name] for name in (_PROTOCOL_OPTIONS, "upstream_bind_config")}
         yield "CLUSTER", {"cluster": {"service": host, "portNumber": number}}, {"operation": "MERGE", "value": value}
     for provider in settings.providers:
         match = {"routeConfiguration": {"vhost": _route_of(provider, number)}}

@@ -43,7 +43,7 @@ def clients(settings: Settings) -> Listener:
         name="clients",
         address=tcp(*host_and_port(settings.listen)),
         filter_chains=[FilterChain(filters=[manager], transport_socket=tls.downstream(settings))],
-        # As towards providers: a load balancer may forget who is silent, and a client that is gone is noticed.
+        # As towards providers: a load balancer may forget who is silent, and a silent client that is gone is noticed.
         tcp_keepalive=KEEPALIVE,
         enable_reuse_port=False,  # else a second Envoy would share the port, and half the clients, without a word
     )

@@ -25,6 +25,7 @@ _DETAILS = "response.code_details"
 _TOO_MUCH = "too much to do, try again soon"
 _NO_VERDICT = "the sidecar gave no verdict on this request"
 # The first that holds decides. None: as it is.
+_NO_KEYS = "Jwks_remote_fetch_is_failed"
 _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     (f"{_DETAILS}.startsWith('{OWN_DETAILS}') || {_DETAILS} == 'direct_response'", None, None),
     (f"{_DETAILS} == 'upgrade_failed'", 426, NO_UPGRADES),
@@ -32,9 +33,11 @@ _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     (f"{_DETAILS}.startsWith('rbac_access_denied') && !has(xds.route_name)", 404, NOT_FOUND),
     (f"{_DETAILS}.startsWith('rbac_access_denied')", 500, _NO_VERDICT),
     (f"{_DETAILS}.startsWith('health_check') && response.code >= 400", None, "not ready"),
+    (f"{_DETAILS}.contains('{_NO_KEYS}')", 503, "the keys of who issues tokens could not be fetched"),
     # Nobody else says 401 here: who asks has not proved it. (A token for others is a 403 of Envoy's.)
     (f"{_DETAILS}.startsWith('jwt_authn') || response.code == 401", 401, "no valid credential for this bridge"),
-    (f"{_DETAILS} == 'overload'", None, _TOO_MUCH),
+    (f"{_DETAILS} == 'overload'", 503, _TOO_MUCH),  # 500 by itself where it hears no more of HTTP/1.1
+    (f"{_DETAILS} == 'low_version'", None, "HTTP/1.0 is not spoken here; use HTTP/1.1 or HTTP/2"),
     ("response.code == 413", None, "request body too large"),
     ("response.code == 431", None, "request headers too large"),
     ("response.code == 503", None, "the provider could not be reached, or hung up before it answered"),

@@ -1,3 +1,4 @@
+import socket
 import subprocess
 from pathlib import Path
 
@@ -301,16 +302,16 @@ def test_all_tls_is_1_2_at_least(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("base_url", "kind", "protocols"),
     [
-        ("https://api.openai.com/v1", "LOGICAL_DNS", "auto_config"),
+        ("https://api.openai.com/v1", "envoy.cluster.dns", "auto_config"),
         ("https://127.0.0.1/v1", "STATIC", "auto_config"),
-        ("http://localhost:8080/v1", "LOGICAL_DNS", "explicit_http_config"),
+        ("http://localhost:8080/v1", "envoy.cluster.dns", "explicit_http_config"),
         ("http://127.0.0.1:8080/v1", "STATIC", "explicit_http_config"),
     ],
 )
 def test_http2_is_spoken_where_tls_offers_it(base_url: str, kind: str, protocols: str) -> None:
     cluster = clusters(rendered(providers=[Provider(base_url=base_url)]))["provider-openai"]
     options = next(iter(cluster["typed_extension_protocol_options"].values()))
-    assert cluster["type"] == kind
+    assert (cluster["cluster_type"]["name"] if "cluster_type" in cluster else cluster["type"]) == kind
     assert protocols in options
     assert ("http2_protocol_options" in options[protocols]) == (protocols == "auto_config")
 
@@ -319,11 +320,11 @@ def test_a_connection_on_which_nothing_comes_is_kept_or_found_dead() -> None:
     """The way to a provider may be gone without a word, and whatever is between forgets who is silent."""
     found = rendered()
     provider = clusters(found)["provider-openai"]
-    (options,) = provider["typed_extension_protocol_options"].values()
-    assert options["auto_config"]["http2_protocol_options"]["connection_keepalive"] == {
-        "interval": "30s",
-        "timeout": "10s",
-    }
+    (option,) = provider["upstream_bind_config"]["socket_options"]
+    assert (option["level"], option["name"]) == (str(socket.IPPROTO_TCP), str(socket.TCP_USER_TIMEOUT))
+    assert option["int_value"] == "60000"
+    # A ping would wait behind a large request that goes out slowly, and end it.
+    assert "connection_keepalive" not in repr(provider)
     (listener,) = found["static_resources"]["listeners"]
     assert provider["upstream_connection_options"]["tcp_keepalive"] == listener["tcp_keepalive"]
     assert listener["tcp_keepalive"] == {"keepalive_time": 60, "keepalive_interval": 10, "keepalive_probes": 3}
@@ -336,7 +337,7 @@ def test_a_provider_is_told_the_scheme_of_its_own_connection() -> None:
 def test_a_name_that_nobody_finds_delays_the_start_by_little() -> None:
     """Providers are looked up before clients are served, a collector beside them."""
     found = clusters(rendered(telemetry=Telemetry(otlp_endpoint="http://collector.example:4317")))
-    resolver = found["provider-openai"]["typed_dns_resolver_config"]["typed_config"]
+    resolver = found["provider-openai"]["cluster_type"]["typed_config"]["typed_dns_resolver_config"]["typed_config"]
     assert resolver["query_timeout_seconds"] * resolver["query_tries"] <= 4
     assert found["otlp"]["wait_for_warm_on_init"] is False
 

@@ -139,6 +139,22 @@ def test_in_a_header_of_its_own_it_leaves_the_clients_key_alone(
     assert (row["initiator_id"], row["credential_kind"]) == ("g@navy.example", "byok")
 
 
+def test_whose_issuer_cannot_be_asked_has_no_wrong_token(
+    start_bridge: StartBridge, case: str, signer: Signer, script: Script
+) -> None:
+    """SDKs try again after a 503, and never after a 401. Once the issuer answers, so does the bridge."""
+    script[case] = whole(case)
+    answers = [Answer(status=500)]
+    with ThreadedProvider(Provider(lambda _: answers[-1])) as keys:
+        remote = {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_url": f"{keys.url}/keys"}
+        running = start_bridge(identity={"source": "jwt"}, issuers=[remote])
+        refused = ask(running.port, case, ASKED, bearer(signer.token()))
+        told = {"code": "503", "message": "the keys of who issues tokens could not be fetched"}
+        assert (refused.status, refused.json()) == (503, told)
+        answers.append(Answer(body=json.dumps(signer.jwks()).encode()))
+        eventually(lambda: ask(running.port, case, ASKED, bearer(signer.token())).status == 200, "its keys")
+
+
 def test_a_new_key_set_in_the_file_counts_without_a_restart(
     case: str, tmp_path: Path, start_bridge: StartBridge, script: Script
 ) -> None:

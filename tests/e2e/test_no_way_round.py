@@ -145,6 +145,14 @@ def test_what_is_no_http_ends_its_connection(shared: Bridge, provider: ThreadedP
     assert len(provider.seen[""]) == before
 
 
+def test_who_speaks_an_old_http_is_told_which_is_spoken(shared: Bridge) -> None:
+    """A proxy in between may, and its operator has nothing else to go by."""
+    with Connection(shared.port) as connection:
+        connection.send(b"GET /openai/v1/models HTTP/1.0\r\nhost: b\r\n\r\n")
+        message = "HTTP/1.0 is not spoken here; use HTTP/1.1 or HTTP/2"
+        assert connection.response().json() == {"code": "426", "message": message}
+
+
 @pytest.mark.parametrize(("method", "path"), LISTED)
 def test_what_is_listed_passes_with_the_provider_s_key_and_no_interception(  # noqa: PLR0913, PLR0917 - fixtures
     shared: Bridge, script: Script, provider: ThreadedProvider, case: str, method: str, path: str

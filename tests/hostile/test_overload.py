@@ -172,6 +172,24 @@ def test_uploads_that_tell_no_length_fill_no_more_than_envoy_may_have(
     assert small.sessions(case) == []
 
 
+def test_clients_that_are_heard_no_more_are_told_what_all_are(small: Bridge, case: str) -> None:
+    """By itself Envoy would say 500, at /healthz too."""
+
+    def deaf(config: Fields) -> None:
+        little(config)
+        (point,) = config["overload_manager"]["loadshed_points"]
+        point["triggers"][0]["threshold"]["value"] = 0.8  # before anything else is refused
+
+    with second(small, deaf) as limited, ExitStack() as stack:
+        for _ in range(HEAP // UPLOAD):
+            connection = stack.enter_context(Connection(limited.port))
+            with suppress(OSError):  # it was cut
+                connection.send(request(case, b"%x\r\n" % UPLOAD + b" " * UPLOAD, ("transfer-encoding", "chunked")))
+        eventually(lambda: limited.health() != 200, "too much")
+        assert limited.health() == 503
+        assert_refused(ask(limited.port, case, ASKED), TOO_MUCH)
+
+
 def over_http1(port: int, begun: Callable[[], None], sent: Callable[[], None]) -> None:
     """Send a flood on as many connections."""
     with ExitStack() as stack:
