@@ -102,7 +102,7 @@ def _retries(provider: Provider) -> RetryPolicy:
 
 def _retry_after() -> RetryPolicyRateLimitedRetryBackOff:
     # What asks for more than the maximum is retried after the usual back-off, that is too soon; so the maximum is a
-    # day, and the request's time-out ends the wait.
+    # day, and the request's time-out ends the wait, or a stream's idle time-out; either with a 504.
     return RetryPolicyRateLimitedRetryBackOff(
         reset_headers=[RetryPolicyResetHeader(name="retry-after", format=RetryPolicyResetHeaderFormat.SECONDS)],
         max_interval=seconds(86_400),
