@@ -26,7 +26,7 @@ _HEADING = """\
 # Envoy's bootstrap, as `aibridge-sidecar envoy-config` makes it from the settings: change those, not this.
 # Relative paths are relative to where Envoy starts; the folder of the access log must be there.
 """
-_MAX_CONNECTIONS = 50_000
+MAX_CONNECTIONS = 50_000
 _HEAP = "envoy.resource_monitors.fixed_heap"
 # Shares of the heap at which Envoy begins to give memory back; to answer 503, while what has begun goes on; and to hear
 # no more of HTTP/1.1 clients that send all the same, of whom no stream can be reset.
@@ -45,13 +45,16 @@ _LOOK = 0.1  # seconds between two looks: a fast client sends some hundred MiB i
 _ADMIN_PATHS = (r"/ready", r"/stats(\?.*)?", r"/healthcheck/(ok|fail)")
 
 
-def render(settings: Settings) -> str:
-    """The bootstrap as YAML. Not for others to read: it holds the verdict's value, and what a collector demands."""
-    message = _bootstrap(settings).to_dict(casing=Casing.SNAKE)
+def render(settings: Settings, connections: int = MAX_CONNECTIONS) -> str:
+    """The bootstrap as YAML. Not for others to read: it holds the verdict's value, and what a collector demands.
+
+    `connections`: of clients at once.
+    """
+    message = _bootstrap(settings, connections).to_dict(casing=Casing.SNAKE)
     return _HEADING + yaml.safe_dump(message, sort_keys=False, width=120)
 
 
-def _bootstrap(settings: Settings) -> Bootstrap:
+def _bootstrap(settings: Settings, connections: int) -> Bootstrap:
     providers = (clusters.provider(settings, provider) for provider in settings.providers)
     members = [clusters.sidecar(settings), *providers, *identity.clusters(settings)]
     if settings.telemetry.otlp_endpoint:
@@ -60,7 +63,7 @@ def _bootstrap(settings: Settings) -> Bootstrap:
         node=Node(id="aibridge", cluster="aibridge"),
         static_resources=BootstrapStaticResources(listeners=[listener.clients(settings)], clusters=members),
         admin=_admin(settings),
-        overload_manager=_overload(settings),
+        overload_manager=_overload(settings, connections),
     )
 
 
@@ -69,11 +72,11 @@ def _admin(settings: Settings) -> Admin:
     return Admin(address=tcp(*host_and_port(settings.admin)), allow_paths=paths)
 
 
-def _overload(settings: Settings) -> OverloadManager:
+def _overload(settings: Settings, most_connections: int) -> OverloadManager:
     """A request without a length is counted by the sidecar when it is whole, and Envoy holds it until then."""
     connections = ResourceMonitor(
         name="envoy.resource_monitors.global_downstream_max_connections",
-        typed_config=packed(DownstreamConnectionsConfig(max_active_downstream_connections=_MAX_CONNECTIONS)),
+        typed_config=packed(DownstreamConnectionsConfig(max_active_downstream_connections=most_connections)),
     )
     most = settings.limits.max_envoy_bytes
     triggers = {name: _above(share) for name, share in _ACTIONS.items()}

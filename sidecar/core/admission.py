@@ -14,6 +14,8 @@ from sidecar.core.replies import Refuse
 from sidecar.core.routes import NoRoute, Route, Treatment
 
 _METHOD_NOT_ALLOWED = 405
+_SAFELISTED = frozenset({"", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
+ANOTHER_PAGE = refusal(403, "a page of another site may not ask: send content-type application/json")
 
 
 class Admitted(Struct, frozen=True, kw_only=True):
@@ -33,6 +35,8 @@ def admit(headers: Headers, policy: Policy) -> Admitted | Refuse:
         return _lost(route)
     if route.treatment is Treatment.INTERCEPT and length(headers) > policy.bounds.request_bytes:
         return TOO_LARGE
+    if _is_of_another_page(headers):
+        return ANOTHER_PAGE
     actor = identity.actor(headers, policy)
     if isinstance(actor, Unidentified):
         return unidentified(actor.message)
@@ -41,6 +45,16 @@ def admit(headers: Headers, policy: Policy) -> Admitted | Refuse:
         return refusal(500, f"no key for provider {route.provider.name}: set providers.api_key or api_key_file")
     more = identity.metadata(headers, policy)
     return Admitted(headers=headers, route=route, actor=actor, actor_metadata=more, credential=credential)
+
+
+def _is_of_another_page(headers: Headers) -> bool:
+    """Whether a browser says that a page of another site sends this, in the only ways that need nobody's leave.
+
+    Whoever has the browser open would pay for it. (Fetch, sections 2.2.2 and 4.8: CORS-safelisted types, preflight.)
+    """
+    if headers.first("sec-fetch-site") != "cross-site" or headers.first(":method") != "POST":
+        return False
+    return (headers.first("content-type") or "").partition(";")[0].strip().lower() in _SAFELISTED
 
 
 def length(headers: Headers) -> int:

@@ -1,5 +1,7 @@
+import pickle
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -386,3 +388,17 @@ def test_no_credential_is_in_it() -> None:
     """It is a file; the keys stay in the sidecar's memory."""
     provider = Provider(api_key="sk-secret", extra_headers={"x-key": "sk-secret"})
     assert "sk-secret" not in render(Settings(providers=[provider]))
+
+
+def test_up_takes_no_more_connections_than_there_are_files_for() -> None:
+    """Where files run out first, Envoy spins and answers nobody."""
+
+    def connections(limit: str) -> int:
+        command = ["sh", "-c", f'{limit}exec "$0" -P -m sidecar.bootstrap', sys.executable]
+        made = subprocess.run(command, input=pickle.dumps(Settings()), check=True, capture_output=True, cwd=ROOT)
+        monitors = yaml.safe_load(made.stdout)["overload_manager"]["resource_monitors"]
+        (found,) = (each["typed_config"] for each in monitors if each["name"].endswith("max_connections"))
+        return int(found["max_active_downstream_connections"])
+
+    assert connections("ulimit -n 1000; ") == 400
+    assert connections("") <= 50_000

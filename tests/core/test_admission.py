@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from sidecar.core.admission import Admitted, admit, length
+from sidecar.core.admission import ANOTHER_PAGE, Admitted, admit, length
 from sidecar.core.credentials import Credential
 from sidecar.core.events import Headers, Side
 from sidecar.core.policy import Bounds, Policy, Provider
@@ -53,6 +53,20 @@ def test_a_request_with_a_route_an_actor_and_a_key_may_go_on() -> None:
 )
 def test_what_the_headers_give_away_is_refused(pairs: tuple[tuple[str, str], ...], expected: Refuse) -> None:
     assert admit(block(*pairs), POLICY) == expected
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "Text/Plain; charset=utf-8", "multipart/form-data; boundary=x"])
+def test_a_page_of_another_site_spends_nobodys_money(kind: str | None) -> None:
+    """A browser sends this for any page, to loopback too, and there a default actor may pay."""
+    policy = replace(POLICY, default_actor="me")
+    typed = (("content-type", kind),) if kind else ()
+    assert admit(block(*POST, *typed, ("sec-fetch-site", "cross-site")), policy) == ANOTHER_PAGE
+    for site in ("same-origin", "same-site", "none"):
+        assert isinstance(admit(block(*POST, *typed, ("sec-fetch-site", site)), policy), Admitted)
+    asked_first = ("content-type", "application/json; charset=utf-8")
+    assert isinstance(admit(block(*POST, asked_first, ("sec-fetch-site", "cross-site")), policy), Admitted)
+    models = ((":method", "GET"), (":path", "/openai/v1/models"), ("sec-fetch-site", "cross-site"))
+    assert isinstance(admit(block(*models), policy), Admitted)  # whose answer no page can read
 
 
 def test_without_a_key_the_operator_is_told_which_setting_is_missing() -> None:
