@@ -27,6 +27,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     SocketOptionSocketState,
     TcpKeepalive,
 )
+from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as CommonHttpProtocolOptions
 from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
 from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
@@ -60,6 +61,8 @@ KEEPALIVE: Final = TcpKeepalive(keepalive_time=60, keepalive_interval=10, keepal
 # slow line they would end every large upload.)
 _UNHEARD = 60.0  # seconds in which nothing that was sent is acknowledged
 _TCP, _USER_TIMEOUT = 6, 18  # IPPROTO_TCP and TCP_USER_TIMEOUT of Linux: tcp(7)
+# Envoy's default, 100, would lose an answer that is paid.
+_ANSWERS = CommonHttpProtocolOptions(max_headers_count=1000)
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -156,9 +159,11 @@ def _provider_options(settings: Settings, chosen: Provider) -> HttpProtocolOptio
         auto = HttpProtocolOptionsAutoHttpConfig(
             http_protocol_options=http1, http2_protocol_options=Http2ProtocolOptions()
         )
-        return HttpProtocolOptions(auto_config=auto, http_filters=filters)
+        return HttpProtocolOptions(auto_config=auto, http_filters=filters, common_http_protocol_options=_ANSWERS)
     explicit = HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=http1)
-    return HttpProtocolOptions(explicit_http_config=explicit, http_filters=filters)
+    return HttpProtocolOptions(
+        explicit_http_config=explicit, http_filters=filters, common_http_protocol_options=_ANSWERS
+    )
 
 
 def _last_hop(settings: Settings, chosen: Provider) -> Iterator[HttpFilter]:

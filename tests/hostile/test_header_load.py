@@ -123,8 +123,11 @@ def test_headers_of_a_response_that_are_too_large_or_too_many_are_an_error_that_
     assert attack.ending(case).ended == ("failed", "disconnected", response.status)
 
 
-def test_headers_of_a_response_that_just_fit_go_on_as_they_came(attack: Bridge, script: Script, case: str) -> None:
-    sent = tuple((f"x-{number}", f"{number}" * 250) for number in range(80))
+@pytest.mark.parametrize(("count", "size"), [(80, 250), (950, 10)])
+def test_headers_of_a_response_that_just_fit_go_on_as_they_came(
+    attack: Bridge, script: Script, case: str, count: int, size: int
+) -> None:
+    sent = tuple((f"x-{number}", f"{number}" * size) for number in range(count))
     script[case] = whole(case, headers=sent)
     response = ask(attack.port, case, ASKED)
     assert response.status == 200
