@@ -111,11 +111,7 @@ PROBE = ("probe", "--config", "CONFIG", "--actor", "ada", "--model", "gpt-5")
 @pytest.mark.parametrize(
     ("command", "surroundings", "told"),
     [
-        (
-            ("probe", "--config", "CONFIG", "--actor", "ada", "--model", "gpt-5"),
-            {"PYTHONIOENCODING": "ascii"},
-            "PYTHONUTF8=1",
-        ),
+        (PROBE, {"PYTHONIOENCODING": "ascii"}, "PYTHONUTF8=1"),
         (("envoy-config", "--defaults"), {}, "No space left on device"),
     ],
 )

@@ -34,8 +34,8 @@ _ACTIONS = {"shrink_heap": 0.9, "stop_accepting_requests": 0.95}
 _DEAF = 0.97
 _DISPATCH = "envoy.load_shed_points.http1_server_abort_dispatch"
 # From this share on HTTP/2 streams are reset, those that hold most first: those of a MiB and more at once, smaller ones
-# the more there is beyond. At each look some 50, but only where the pressure is another than before, and where its
-# range ends it stays the same: hence a monitor whose range goes on.
+# the more there is beyond. At each look some 50 of each thread of Envoy, but only where the pressure is another than
+# before, and where its range ends it stays the same: hence a monitor whose range goes on.
 _RESET = 0.95
 _BEYOND = "aibridge.heap_twice"
 _TIMES = 2

@@ -15,7 +15,8 @@ _OTHERS = 200  # files that Envoy has open besides
 def _connections() -> int:
     """As many as there are files for: one of a client and one to a provider each. Envoy raises its limit by itself.
 
-    Where files run out first, it spins, and answers nobody.
+    Where files run out first, it spins, and answers nobody. (A client over HTTP/2 may need more of
+    them, to a provider that does not speak it.)
     """
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, max(1, (files - _OTHERS) // 2))

@@ -59,7 +59,9 @@ KEEPALIVE: Final = TcpKeepalive(keepalive_time=60, keepalive_interval=10, keepal
 # All requests to a provider may be on one connection. Where the way to it is gone without a word, TCP would try for
 # some 15 minutes, and every new request would join them. (HTTP/2's own pings wait behind what is being sent: over a
 # slow line they would end every large upload.)
-_UNHEARD = 60.0  # seconds in which nothing that was sent is acknowledged
+# Seconds in which nothing that was sent is acknowledged, or the other side takes nothing more. Not less than KEEPALIVE
+# takes: Linux goes by this instead of the number of probes, and the loss of one would do.
+_UNHEARD = 90.0
 _TCP, _USER_TIMEOUT = 6, 18  # IPPROTO_TCP and TCP_USER_TIMEOUT of Linux: tcp(7)
 # Envoy's default, 100, would lose an answer that is paid.
 _ANSWERS = CommonHttpProtocolOptions(max_headers_count=1000)
@@ -124,7 +126,8 @@ def _health_check() -> HealthCheck:
 def _by_name() -> ClusterCustomClusterType:
     """One endpoint, whichever of its addresses is asked; its name is looked up again when its record says so.
 
-    Each change in the order of the addresses makes for new connections, and many servers change it at every answer.
+    From Envoy 1.39 on each change in the order of the addresses makes for new connections, and many servers change it
+    at every answer.
     """
     found = DnsCluster(
         respect_dns_ttl=True,

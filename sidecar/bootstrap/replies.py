@@ -5,7 +5,13 @@ text names addresses and, when the sidecar fails, quotes its exception.
 """
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, ExtensionFilter
-from envoy_data_plane.envoy.config.core.v3 import DataSource, SubstitutionFormatString
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    SubstitutionFormatString,
+)
 from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
@@ -24,8 +30,9 @@ NO_UPGRADES = "upgrades are not supported; use HTTP requests"
 _DETAILS = "response.code_details"
 _TOO_MUCH = "too much to do, try again soon"
 _NO_VERDICT = "the sidecar gave no verdict on this request"
-# The first that holds decides. None: as it is.
+_UNPROVED = "the keys of who issues tokens could not be fetched"
 _NO_KEYS = "Jwks_remote_fetch_is_failed"
+# The first that holds decides. None: as it is.
 _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     (f"{_DETAILS}.startsWith('{OWN_DETAILS}') || {_DETAILS} == 'direct_response'", None, None),
     (f"{_DETAILS} == 'upgrade_failed'", 426, NO_UPGRADES),
@@ -33,7 +40,7 @@ _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     (f"{_DETAILS}.startsWith('rbac_access_denied') && !has(xds.route_name)", 404, NOT_FOUND),
     (f"{_DETAILS}.startsWith('rbac_access_denied')", 500, _NO_VERDICT),
     (f"{_DETAILS}.startsWith('health_check') && response.code >= 400", None, "not ready"),
-    (f"{_DETAILS}.contains('{_NO_KEYS}')", 503, "the keys of who issues tokens could not be fetched"),
+    (f"{_DETAILS}.contains('{_NO_KEYS}')", 503, _UNPROVED),
     # Nobody else says 401 here: who asks has not proved it. (A token for others is a 403 of Envoy's.)
     (f"{_DETAILS}.startsWith('jwt_authn') || response.code == 401", 401, "no valid credential for this bridge"),
     (f"{_DETAILS} == 'overload'", 503, _TOO_MUCH),  # 500 by itself where it hears no more of HTTP/1.1
@@ -45,6 +52,11 @@ _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     ("response.code == 408", None, "the request did not arrive in time"),
     ("response.code >= 500", None, "the request could not be served"),
     ("response.code >= 400", None, "bad request"),
+)
+# Envoy would say `error="invalid_token"`, and a client throw a good one away.
+_NOT_THE_TOKENS_FAULT = HeaderValueOption(
+    header=HeaderValue(key="www-authenticate", value="Bearer"),
+    append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS,
 )
 # Where ext_proc fails closed, it refuses before RBAC does: with 504 when the sidecar hangs, 500 else. Once there was a
 # verdict the provider may have answered, and nobody has been told anything yet.
@@ -75,6 +87,7 @@ def _mapper(expression: str, status: int | None, message: str | None) -> Respons
             )
         ),
         status_code=status,
+        headers_to_add=[_NOT_THE_TOKENS_FAULT] if message == _UNPROVED else [],
         body_format_override=_format(message) if message else None,
     )
 

@@ -52,7 +52,9 @@ def _is_of_another_page(headers: Headers) -> bool:
 
     Whoever has the browser open would pay for it. (Fetch, sections 2.2.2 and 4.8: CORS-safelisted types, preflight.)
     """
-    if headers.first("sec-fetch-site") != "cross-site" or headers.first(":method") != "POST":
+    site = headers.first("sec-fetch-site")  # said over TLS and to loopback; `origin` always
+    is_another = site == "cross-site" or (site is None and headers.first("origin") is not None)
+    if not is_another or headers.first(":method") != "POST":
         return False
     return (headers.first("content-type") or "").partition(";")[0].strip().lower() in _SAFELISTED
 

@@ -15,9 +15,9 @@ from sidecar.core.errors import SidecarError
 MAX_CODINGS: Final = 3
 MAX_MEMBERS: Final = 16_384  # an empty one still costs microseconds
 SLICE: Final = 4096  # small: what a member leaves of its slice is copied
-NO_CODINGS: Final = {"", "identity"}
+_NO_CODINGS: Final = frozenset({"", "identity"})
 # What servers say to keep others from compressing a stream; clients take it for nothing.
-ALSO_NONE: Final = NO_CODINGS | {"none", "utf-8"}
+_ALSO_NONE: Final = _NO_CODINGS | {"none", "utf-8"}
 BETWEEN: Final = 1 << 20  # by so much what is encoded twice may be larger in between than in the end
 
 
@@ -176,7 +176,7 @@ def _stages(encoding: str | None, limit: int, *, lenient: bool) -> list[_Stage]:
     if encoding is None:
         return []
     names = [name.strip(" \t").lower() for name in encoding.split(",")]
-    nothing = ALSO_NONE if lenient else NO_CODINGS
+    nothing = _ALSO_NONE if lenient else _NO_CODINGS
     names = [name for name in names if name not in nothing]
     if len(names) > MAX_CODINGS or not CODINGS.keys() >= set(names):
         msg = "unsupported content-encoding"

@@ -1,4 +1,5 @@
 import pickle
+import resource
 import socket
 import subprocess
 import sys
@@ -315,6 +316,10 @@ def test_http2_is_spoken_where_tls_offers_it(base_url: str, kind: str, protocols
     options = next(iter(cluster["typed_extension_protocol_options"].values()))
     assert (cluster["cluster_type"]["name"] if "cluster_type" in cluster else cluster["type"]) == kind
     assert protocols in options
+    if kind != "STATIC":
+        found = cluster["cluster_type"]["typed_config"]
+        assert found["respect_dns_ttl"]
+        assert found["all_addresses_in_single_endpoint"]
     assert ("http2_protocol_options" in options[protocols]) == (protocols == "auto_config")
 
 
@@ -324,12 +329,12 @@ def test_a_connection_on_which_nothing_comes_is_kept_or_found_dead() -> None:
     provider = clusters(found)["provider-openai"]
     (option,) = provider["upstream_bind_config"]["socket_options"]
     assert (option["level"], option["name"]) == (str(socket.IPPROTO_TCP), str(socket.TCP_USER_TIMEOUT))
-    assert option["int_value"] == "60000"
     # A ping would wait behind a large request that goes out slowly, and end it.
     assert "connection_keepalive" not in repr(provider)
     (listener,) = found["static_resources"]["listeners"]
     assert provider["upstream_connection_options"]["tcp_keepalive"] == listener["tcp_keepalive"]
     assert listener["tcp_keepalive"] == {"keepalive_time": 60, "keepalive_interval": 10, "keepalive_probes": 3}
+    assert option["int_value"] == "90000"  # else the loss of one probe would end it: tcp(7)
 
 
 def test_a_provider_is_told_the_scheme_of_its_own_connection() -> None:
@@ -395,10 +400,11 @@ def test_up_takes_no_more_connections_than_there_are_files_for() -> None:
 
     def connections(limit: str) -> int:
         command = ["sh", "-c", f'{limit}exec "$0" -P -m sidecar.bootstrap', sys.executable]
-        made = subprocess.run(command, input=pickle.dumps(Settings()), check=True, capture_output=True, cwd=ROOT)
+        made = subprocess.run(command, input=pickle.dumps(Settings()), check=True, capture_output=True)
         monitors = yaml.safe_load(made.stdout)["overload_manager"]["resource_monitors"]
         (found,) = (each["typed_config"] for each in monitors if each["name"].endswith("max_connections"))
         return int(found["max_active_downstream_connections"])
 
     assert connections("ulimit -n 1000; ") == 400
-    assert connections("") <= 50_000
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert connections("") == (50_000 if files < 0 else min(50_000, (files - 200) // 2))

@@ -63,6 +63,7 @@ def test_a_page_of_another_site_spends_nobodys_money(kind: str | None) -> None:
     assert admit(block(*POST, *typed, ("sec-fetch-site", "cross-site")), policy) == ANOTHER_PAGE
     for site in ("same-origin", "same-site", "none"):
         assert isinstance(admit(block(*POST, *typed, ("sec-fetch-site", site)), policy), Admitted)
+    assert admit(block(*POST, *typed, ("origin", "https://evil.example")), policy) == ANOTHER_PAGE
     asked_first = ("content-type", "application/json; charset=utf-8")
     assert isinstance(admit(block(*POST, asked_first, ("sec-fetch-site", "cross-site")), policy), Admitted)
     models = ((":method", "GET"), (":path", "/openai/v1/models"), ("sec-fetch-site", "cross-site"))

@@ -148,6 +148,15 @@ def test_of_pods_all_in_the_namespace_are_meant_and_nobody_else_finds_the_way() 
     }
 
 
+@pytest.mark.parametrize("place", ["sidecar", "gateway"])
+def test_a_way_to_a_provider_that_is_gone_is_noticed_in_a_mesh_too(place: istio.Place) -> None:
+    """The cluster is Istio's own, and knows nothing of it."""
+    documents = yaml.safe_load_all(istio.render(settings("https://api.example/v1"), place))
+    patches = [patch for each in documents for patch in each["spec"].get("configPatches", ())]
+    (merged,) = (one["patch"]["value"] for one in patches if one["applyTo"] == "CLUSTER" and "cluster" in one["match"])
+    assert merged["upstream_bind_config"]["socket_options"]
+
+
 def test_a_patch_that_finds_nothing_is_told() -> None:
     """So these tests hold that each of ours finds its place."""
     documents = list(yaml.safe_load_all(istio.render(settings("https://api.example/v1"), "sidecar")))

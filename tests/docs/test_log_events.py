@@ -8,7 +8,7 @@ from pathlib import Path
 from sidecar import logs
 from tests.e2e.bridges import ROOT
 
-LEVELS = {"info", "warning", "error"}
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 NAMED = {"DROPPED": logs.DROPPED}  # events that have a name
 RECORDS = "MESSAGE"  # the lines of records, which the page tells of one by one
 LOGGERS = {"log", "structlog.get_logger()"}

@@ -150,7 +150,7 @@ def test_whose_issuer_cannot_be_asked_has_no_wrong_token(
         running = start_bridge(identity={"source": "jwt"}, issuers=[remote])
         refused = ask(running.port, case, ASKED, bearer(signer.token()))
         told = {"code": "503", "message": "the keys of who issues tokens could not be fetched"}
-        assert (refused.status, refused.json()) == (503, told)
+        assert (refused.status, refused.json(), refused.first("www-authenticate")) == (503, told, "Bearer")
         answers.append(Answer(body=json.dumps(signer.jwks()).encode()))
         eventually(lambda: ask(running.port, case, ASKED, bearer(signer.token())).status == 200, "its keys")
 

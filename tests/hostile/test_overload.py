@@ -16,7 +16,7 @@ from tests.e2e.bridges import Bridge, bridge
 from tests.e2e.connections import Connection, Response, ask, request
 from tests.e2e.exchanges import ASKED, whole
 from tests.e2e.scripts import Script
-from tests.e2e.waiting import eventually
+from tests.e2e.waiting import PATIENCE, eventually
 from tests.hostile.attacked import forget_peak, memory, peak
 from tests.hostile.envoys import Fields, cluster, monitors, routes, second
 from tests.hostile.http2 import pairs, spoken
@@ -215,8 +215,9 @@ def over_http2(port: int, begun: Callable[[], None], sent: Callable[[], None]) -
         plain.sendall(connection.data_to_send())
         begun()
         for _ in range(PIECES):
-            left = dict.fromkeys(there, PIECE)
+            left, since = dict.fromkeys(there, PIECE), time.monotonic()
             while left:
+                assert time.monotonic() - since < PATIENCE, "neither taken nor reset"
                 for stream in left:
                     sizes = connection.local_flow_control_window(stream), connection.max_outbound_frame_size
                     if size := min(*sizes, left[stream]):

@@ -1,7 +1,7 @@
 """Who moves rows out of a journal takes turns: what a purge has deleted must not be on its way to the store meanwhile.
 
 lock     <journal>.forwarding.lock      held by a forwarder from the reading of a batch to its deletion, by a purge
-                                        while it deletes from the journal
+                                        while it deletes from the journal, by a probe while it asks and looks
 """
 
 import fcntl
