@@ -12,6 +12,8 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterDiscoveryType,
     ClusterLbPolicy,
     UpstreamConnectionOptions,
+    UpstreamConnectionOptionsFirstAddressFamilyVersion,
+    UpstreamConnectionOptionsHappyEyeballsConfig,
 )
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch
@@ -55,14 +57,18 @@ _MANY = 100_000
 # streams: so it guards itself against clients that do not read. A worker may be busy, and all streams are on one.
 _ANY = 2**32 - 1
 # After so many seconds of silence on a connection: whether the other side is there, so often, so many times.
-KEEPALIVE: Final = TcpKeepalive(keepalive_time=60, keepalive_interval=10, keepalive_probes=3)
+KEEPALIVE: Final = TcpKeepalive(keepalive_time=30, keepalive_interval=10, keepalive_probes=3)
 # All requests to a provider may be on one connection. Where the way to it is gone without a word, TCP would try for
 # some 15 minutes, and every new request would join them. (HTTP/2's own pings wait behind what is being sent: over a
 # slow line they would end every large upload.)
 # Seconds in which nothing that was sent is acknowledged, or the other side takes nothing more. Not less than KEEPALIVE
 # takes: Linux goes by this instead of the number of probes, and the loss of one would do.
-_UNHEARD = 90.0
+_UNHEARD = 60.0
 _TCP, _USER_TIMEOUT = 6, 18  # IPPROTO_TCP and TCP_USER_TIMEOUT of Linux: tcp(7)
+# Of a name's addresses: the one that connects, IPv4 before IPv6, each next one 0.3 s later.
+_V4_FIRST = UpstreamConnectionOptionsHappyEyeballsConfig(
+    first_address_family_version=UpstreamConnectionOptionsFirstAddressFamilyVersion.V4, first_address_family_count=1
+)
 # Envoy's default, 100, would lose an answer that is paid.
 _ANSWERS = CommonHttpProtocolOptions(max_headers_count=1000)
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -80,7 +86,7 @@ def provider(settings: Settings, chosen: Provider) -> Cluster:
         circuit_breakers=_breakers(),
         load_assignment=endpoints(name, tcp(chosen.host, port(chosen))),
         # A model may think for minutes; what is between must not forget the connection.
-        upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=KEEPALIVE),
+        upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=KEEPALIVE, happy_eyeballs_config=_V4_FIRST),
         upstream_bind_config=BindConfig(socket_options=[_given_up()]),
         typed_extension_protocol_options=_options(_provider_options(settings, chosen)),
         transport_socket=tls.upstream(settings, chosen) if chosen.tls else None,
@@ -132,7 +138,7 @@ def _by_name() -> ClusterCustomClusterType:
     found = DnsCluster(
         respect_dns_ttl=True,
         typed_dns_resolver_config=resolver(),
-        dns_lookup_family=DnsLookupFamily.V4_PREFERRED,
+        dns_lookup_family=DnsLookupFamily.ALL,
         all_addresses_in_single_endpoint=True,
     )
     return ClusterCustomClusterType(name="envoy.cluster.dns", typed_config=packed(found))
