@@ -121,6 +121,7 @@ def recorder(settings: Settings) -> None:
     from sidecar import premises, service  # noqa: PLC0415 - slow to import, and for one command alone
 
     premises.close_to_others()
+    premises.free("service.listen", settings.service.listen)  # grpc would not say why it cannot listen there
     service.serve(settings)
 
 

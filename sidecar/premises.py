@@ -87,14 +87,18 @@ def dumps(settings: Settings) -> None:
 def ports(settings: Settings) -> None:
     """Raise BadSetting when somebody else listens where Envoy shall."""
     for name in ("listen", "admin"):
-        address = getattr(settings, name)
-        host, port = host_and_port(address)
-        try:
-            with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-                pass
-        except OSError as error:
-            msg = f"{name} = {address!r}: {os.strerror(error.errno) if error.errno else error}"
-            raise BadSetting(msg) from None
+        free(name, getattr(settings, name))
+
+
+def free(name: str, address: str) -> None:
+    """Raise BadSetting when somebody else listens at the address that the setting `name` has."""
+    host, port = host_and_port(address)
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        msg = f"{name} = {address!r}: {os.strerror(error.errno) if error.errno else error}"
+        raise BadSetting(msg) from None
 
 
 def store(settings: Settings) -> None:

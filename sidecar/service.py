@@ -5,7 +5,6 @@ sidecars ─ gRPC ─▶ servicer ─▶ gathering ─▶ one thread ─▶ SQLi
 
 import asyncio
 import os
-import socket
 import threading
 import time
 from contextlib import suppress
@@ -45,11 +44,10 @@ _STREAMS: Final = 64  # on one connection, beside batches
 def serve(settings: Settings) -> None:
     """Take records until SIGTERM or ctrl-C, and answer what is under way then.
 
-    Raises `BadSetting` when `recorder.url` is no database or the address is taken, `SidecarError` when it cannot start
-    for another reason.
+    Raises `BadSetting` when `recorder.url` is no database or the address cannot be had, `SidecarError` when it cannot
+    start for another reason.
     """
     secured = credentials(settings.service)
-    _free(settings.service.listen)
     store = _store(settings)
     uvloop.run(_serve(settings, store, secured))
 
@@ -125,7 +123,8 @@ async def _listen(recorder: Recorder, service: Service, secured: grpc.ServerCred
         else:
             server.add_insecure_port(service.listen)
     except RuntimeError:
-        raise _not_listening(service.listen, "cannot be listened at") from None
+        msg = f"service.listen = {service.listen!r}: cannot be listened at"
+        raise BadSetting(msg) from None
     warn(service)
     await server.start()
     return server
@@ -152,17 +151,3 @@ def _store(settings: Settings) -> Store:
 def _totals(settings: Settings, since: date | None, until: date | None) -> usage.Totals:
     with reading.store(settings) as engine, engine.connect() as connection:
         return usage.totals(connection, since, until)
-
-
-def _free(listen: str) -> None:
-    """Raise `BadSetting` when somebody else listens there: grpc would not say why it cannot."""
-    host, port = host_and_port(listen)
-    try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            pass
-    except OSError as error:
-        raise _not_listening(listen, os.strerror(error.errno) if error.errno else str(error)) from None
-
-
-def _not_listening(listen: str, reason: str) -> BadSetting:
-    return BadSetting(f"service.listen = {listen!r}: {reason}")

@@ -57,14 +57,20 @@ _MANY = 100_000
 # streams: so it guards itself against clients that do not read. A worker may be busy, and all streams are on one.
 _ANY = 2**32 - 1
 # After so many seconds of silence on a connection: whether the other side is there, so often, so many times.
-KEEPALIVE: Final = TcpKeepalive(keepalive_time=30, keepalive_interval=10, keepalive_probes=3)
+_SILENCE, _INTERVAL, _PROBES = 30, 10, 3
+KEEPALIVE: Final = TcpKeepalive(keepalive_time=_SILENCE, keepalive_interval=_INTERVAL, keepalive_probes=_PROBES)
 # All requests to a provider may be on one connection. Where the way to it is gone without a word, TCP would try for
 # some 15 minutes, and every new request would join them. (HTTP/2's own pings wait behind what is being sent: over a
 # slow line they would end every large upload.)
-# Seconds in which nothing that was sent is acknowledged, or the other side takes nothing more. Not less than KEEPALIVE
-# takes: Linux goes by this instead of the number of probes, and the loss of one would do.
-_UNHEARD = 60.0
-_TCP, _USER_TIMEOUT = 6, 18  # IPPROTO_TCP and TCP_USER_TIMEOUT of Linux: tcp(7)
+# So it is given up where nothing that was sent is acknowledged, or the other side takes nothing more, for as long as
+# all probes take, and no less: Linux goes by this instead of their number, and the loss of one would do.
+_TCP, _USER_TIMEOUT = 6, 18  # IPPROTO_TCP and TCP_USER_TIMEOUT of Linux, in milliseconds: tcp(7)
+_GIVEN_UP = SocketOption(
+    level=_TCP,
+    name=_USER_TIMEOUT,
+    int_value=1000 * (_SILENCE + _INTERVAL * _PROBES),
+    state=SocketOptionSocketState.STATE_PREBIND,
+)
 # Of a name's addresses: the one that connects, IPv4 before IPv6, each next one 0.3 s later.
 _V4_FIRST = UpstreamConnectionOptionsHappyEyeballsConfig(
     first_address_family_version=UpstreamConnectionOptionsFirstAddressFamilyVersion.V4, first_address_family_count=1
@@ -87,7 +93,7 @@ def provider(settings: Settings, chosen: Provider) -> Cluster:
         load_assignment=endpoints(name, tcp(chosen.host, port(chosen))),
         # A model may think for minutes; what is between must not forget the connection.
         upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=KEEPALIVE, happy_eyeballs_config=_V4_FIRST),
-        upstream_bind_config=BindConfig(socket_options=[_given_up()]),
+        upstream_bind_config=BindConfig(socket_options=[_GIVEN_UP]),
         typed_extension_protocol_options=_options(_provider_options(settings, chosen)),
         transport_socket=tls.upstream(settings, chosen) if chosen.tls else None,
     )
@@ -142,13 +148,6 @@ def _by_name() -> ClusterCustomClusterType:
         all_addresses_in_single_endpoint=True,
     )
     return ClusterCustomClusterType(name="envoy.cluster.dns", typed_config=packed(found))
-
-
-def _given_up() -> SocketOption:
-    milliseconds = int(_UNHEARD * 1000)
-    return SocketOption(
-        level=_TCP, name=_USER_TIMEOUT, int_value=milliseconds, state=SocketOptionSocketState.STATE_PREBIND
-    )
 
 
 def _breakers() -> CircuitBreakers:

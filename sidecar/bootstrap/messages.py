@@ -3,7 +3,14 @@
 from datetime import timedelta
 
 from betterproto2 import Message
-from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress, TypedExtensionConfig
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    SocketAddress,
+    TypedExtensionConfig,
+)
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
     Endpoint,
@@ -16,6 +23,14 @@ from envoy_data_plane.google.protobuf import Any
 
 SIDECAR = "sidecar"
 OTLP = "otlp"
+
+
+def overwritten(name: str, value: str) -> HeaderValueOption:
+    """A header that is set, whatever it was before."""
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
 
 
 def seconds(value: float) -> timedelta:

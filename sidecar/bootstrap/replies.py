@@ -5,13 +5,7 @@ text names addresses and, when the sidecar fails, quotes its exception.
 """
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, ExtensionFilter
-from envoy_data_plane.envoy.config.core.v3 import (
-    DataSource,
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
-    SubstitutionFormatString,
-)
+from envoy_data_plane.envoy.config.core.v3 import DataSource, HeaderValueOption, SubstitutionFormatString
 from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
@@ -19,7 +13,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 
 from sidecar.bootstrap.filters import NAMESPACE
-from sidecar.bootstrap.messages import packed
+from sidecar.bootstrap.messages import overwritten, packed
 from sidecar.settings import Settings
 
 # The prefix of `details` in the sidecar's immediate responses, which are local replies to Envoy, too.
@@ -30,17 +24,20 @@ NO_UPGRADES = "upgrades are not supported; use HTTP requests"
 _DETAILS = "response.code_details"
 _TOO_MUCH = "too much to do, try again soon"
 _NO_VERDICT = "the sidecar gave no verdict on this request"
-_UNPROVED = "the keys of who issues tokens could not be fetched"
-_NO_KEYS = "Jwks_remote_fetch_is_failed"
+_NO_KEYS = "the keys of who issues tokens could not be fetched"
+# Envoy would say `error="invalid_token"`, and a client throw a good one away.
+_NOT_THE_TOKENS_FAULT = overwritten("www-authenticate", "Bearer")
+
+_Reply = tuple[str, int | None, str | None, *tuple[HeaderValueOption, ...]]  # when; status, message, headers instead
 # The first that holds decides. None: as it is.
-_REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
+_REPLIES: tuple[_Reply, ...] = (
     (f"{_DETAILS}.startsWith('{OWN_DETAILS}') || {_DETAILS} == 'direct_response'", None, None),
     (f"{_DETAILS} == 'upgrade_failed'", 426, NO_UPGRADES),
     # Where a mesh has no route of ours, RBAC speaks before the router can.
     (f"{_DETAILS}.startsWith('rbac_access_denied') && !has(xds.route_name)", 404, NOT_FOUND),
     (f"{_DETAILS}.startsWith('rbac_access_denied')", 500, _NO_VERDICT),
     (f"{_DETAILS}.startsWith('health_check') && response.code >= 400", None, "not ready"),
-    (f"{_DETAILS}.contains('{_NO_KEYS}')", 503, _UNPROVED),
+    (f"{_DETAILS}.contains('Jwks_remote_fetch_is_failed')", 503, _NO_KEYS, _NOT_THE_TOKENS_FAULT),
     # Nobody else says 401 here: who asks has not proved it. (A token for others is a 403 of Envoy's.)
     (f"{_DETAILS}.startsWith('jwt_authn') || response.code == 401", 401, "no valid credential for this bridge"),
     (f"{_DETAILS} == 'overload'", 503, _TOO_MUCH),  # 500 by itself where it hears no more of HTTP/1.1
@@ -53,15 +50,10 @@ _REPLIES: tuple[tuple[str, int | None, str | None], ...] = (
     ("response.code >= 500", None, "the request could not be served"),
     ("response.code >= 400", None, "bad request"),
 )
-# Envoy would say `error="invalid_token"`, and a client throw a good one away.
-_NOT_THE_TOKENS_FAULT = HeaderValueOption(
-    header=HeaderValue(key="www-authenticate", value="Bearer"),
-    append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS,
-)
 # Where ext_proc fails closed, it refuses before RBAC does: with 504 when the sidecar hangs, 500 else. Once there was a
 # verdict the provider may have answered, and nobody has been told anything yet.
 _FAILED = f"{_DETAILS}.startsWith('ext_proc_error')"
-_CUT: tuple[tuple[str, int | None, str | None], ...] = (
+_CUT: tuple[_Reply, ...] = (
     (f"{_FAILED} && '{NAMESPACE}' in metadata.filter_metadata", 500, "the response could not be recorded"),
     (_FAILED, 500, _NO_VERDICT),
 )
@@ -78,7 +70,7 @@ def body(code: str, message: str) -> str:
     return f'{{"code":"{code}","message":"{message}"}}'
 
 
-def _mapper(expression: str, status: int | None, message: str | None) -> ResponseMapper:
+def _mapper(expression: str, status: int | None, message: str | None, *headers: HeaderValueOption) -> ResponseMapper:
     return ResponseMapper(
         filter=AccessLogFilter(
             extension_filter=ExtensionFilter(
@@ -87,7 +79,7 @@ def _mapper(expression: str, status: int | None, message: str | None) -> Respons
             )
         ),
         status_code=status,
-        headers_to_add=[_NOT_THE_TOKENS_FAULT] if message == _UNPROVED else [],
+        headers_to_add=list(headers),
         body_format_override=_format(message) if message else None,
     )
 

@@ -5,9 +5,6 @@ from urllib.parse import urlsplit
 
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
 )
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
@@ -30,7 +27,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from sidecar.bootstrap import identity
-from sidecar.bootstrap.messages import packed, seconds
+from sidecar.bootstrap.messages import overwritten, packed, seconds
 from sidecar.bootstrap.replies import NO_UPGRADES, NOT_FOUND, body
 from sidecar.settings import Provider, Settings
 
@@ -115,7 +112,7 @@ def _answer(name: str, match: RouteMatch, status: int, message: str, off: dict[s
         name=name,
         match=match,
         direct_response=DirectResponseAction(status=status, body=DataSource(inline_string=body(str(status), message))),
-        response_headers_to_add=[_overwrite("content-type", "application/json")],
+        response_headers_to_add=[overwritten("content-type", "application/json")],
         typed_per_filter_config=off,
     )
 
@@ -123,10 +120,3 @@ def _answer(name: str, match: RouteMatch, status: int, message: str, off: dict[s
 def _off(*names: str) -> Iterator[tuple[str, Any]]:
     for name in names:
         yield f"envoy.filters.http.{name}", packed(FilterConfig(disabled=True))
-
-
-def _overwrite(name: str, value: str) -> HeaderValueOption:
-    return HeaderValueOption(
-        header=HeaderValue(key=name, value=value),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )

@@ -8,8 +8,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
     GrpcService,
     GrpcServiceEnvoyGrpc,
     HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     HttpService,
@@ -27,7 +25,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 
 from sidecar.bootstrap import tls
 from sidecar.bootstrap.filters import CLIENT_PATH
-from sidecar.bootstrap.messages import OTLP, endpoints, packed, seconds, tcp
+from sidecar.bootstrap.messages import OTLP, endpoints, overwritten, packed, seconds, tcp
 from sidecar.settings import Telemetry
 from sidecar.settings.checks import is_ip
 from sidecar.settings.otel import Way
@@ -87,8 +85,7 @@ def _exporter(telemetry: Telemetry) -> OpenTelemetryConfig:
         )
         return OpenTelemetryConfig(service_name=_SERVICE, grpc_service=service)
     uri = HttpUri(uri=telemetry.traces_url, cluster=OTLP, timeout=seconds(way.timeout))
-    overwrite = HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
-    added = [HeaderValueOption(header=header, append_action=overwrite) for header in _headers(way)]
+    added = [overwritten(header.key, header.value) for header in _headers(way)]
     return OpenTelemetryConfig(
         service_name=_SERVICE, http_service=HttpService(http_uri=uri, request_headers_to_add=added)
     )

@@ -316,12 +316,17 @@ def test_http2_is_spoken_where_tls_offers_it(base_url: str, kind: str, protocols
     options = next(iter(cluster["typed_extension_protocol_options"].values()))
     assert (cluster["cluster_type"]["name"] if "cluster_type" in cluster else cluster["type"]) == kind
     assert protocols in options
-    if kind != "STATIC":
-        found = cluster["cluster_type"]["typed_config"]
-        assert found["respect_dns_ttl"]
-        assert found["all_addresses_in_single_endpoint"]
-        assert found["dns_lookup_family"] == "ALL"  # one family may lead nowhere
     assert ("http2_protocol_options" in options[protocols]) == (protocols == "auto_config")
+
+
+@pytest.mark.parametrize("base_url", ["https://api.openai.com/v1", "http://localhost:8080/v1"])
+def test_a_provider_is_one_endpoint_at_all_of_its_addresses(base_url: str) -> None:
+    found = clusters(rendered(providers=[Provider(base_url=base_url)]))["provider-openai"]["cluster_type"][
+        "typed_config"
+    ]
+    assert found["respect_dns_ttl"]
+    assert found["all_addresses_in_single_endpoint"]
+    assert found["dns_lookup_family"] == "ALL"  # one family may lead nowhere
 
 
 def test_a_connection_on_which_nothing_comes_is_kept_or_found_dead() -> None:
