@@ -32,7 +32,7 @@ test: $(STAMP)  ## every test, the real Envoy included
 	$(BIN)/python -m pytest -n $(JOBS)
 
 soak: $(STAMP)  ## what takes long, in full: a hundred kills for each store, outages of a minute, the image from hashed packages; half an hour
-	$(BIN)/python -m pytest -v -s --soak tests/e2e/test_crashes.py tests/e2e/test_outages.py tests/e2e/test_sharing.py tests/hostile/test_random_trouble.py tests/deploy/test_image.py
+	$(BIN)/python -m pytest -v -s --soak -o faulthandler_timeout=0 tests/e2e/test_crashes.py tests/e2e/test_outages.py tests/e2e/test_sharing.py tests/hostile/test_random_trouble.py tests/deploy/test_image.py
 
 check: lint types arrows audit  ## what CI runs beside the tests: those four, and generated files are current
 	$(MAKE) --no-print-directory proto envoy-yaml deploy-yaml docs
@@ -75,7 +75,7 @@ cover: $(STAMP)  ## every test, and what they leave out: nothing of the core, a 
 	$(BIN)/python -m coverage report --omit='sidecar/core/*,sidecar/pb/*' --fail-under=90
 
 fuzz: $(STAMP)  ## properties with many more examples, and minutes of fuzzing led by coverage; other ones each time
-	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fuzz tests/core tests/hostile/test_fuzz_*.py
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fuzz -o faulthandler_timeout=0 tests/core tests/hostile/test_fuzz_*.py
 
 bench: $(STAMP)  ## every figure of docs/performance.md, measured again: an hour on a machine that does nothing else
 	$(BIN)/python -m bench --write

