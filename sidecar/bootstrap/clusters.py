@@ -28,6 +28,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     SocketOption,
     SocketOptionSocketState,
     TcpKeepalive,
+    TransportSocket,
 )
 from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as CommonHttpProtocolOptions
 from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
@@ -46,7 +47,6 @@ from envoy_data_plane.google.protobuf import Any
 
 from sidecar.bootstrap import secrets, tls
 from sidecar.bootstrap.messages import SIDECAR, endpoints, http_filter, packed, resolver, seconds, tcp
-from sidecar.bootstrap.routes import cluster_name, port
 from sidecar.settings import Provider, Settings
 from sidecar.settings.checks import is_ip
 
@@ -80,22 +80,34 @@ _ANSWERS = CommonHttpProtocolOptions(max_headers_count=1000)
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
+def cluster_name(provider: Provider) -> str:
+    """The cluster of a provider."""
+    return f"provider-{provider.name}"
+
+
 def provider(settings: Settings, chosen: Provider) -> Cluster:
     """A provider: by TLS with HTTP/2 where it offers that, or by plain HTTP/1.1."""
-    name = cluster_name(chosen)
-    numeric = is_ip(chosen.host)
+    cluster = elsewhere(
+        cluster_name(chosen), chosen.host, chosen.port, tls.upstream(settings, chosen) if chosen.tls else None
+    )
+    cluster.circuit_breakers = _breakers()
+    cluster.typed_extension_protocol_options = options(_provider_options(settings, chosen))
+    return cluster
+
+
+def elsewhere(name: str, host: str, port: int, secured: TransportSocket | None) -> Cluster:
+    """One host, an IP address or a name, over TCP: looked up, connected to and given up as every other."""
+    numeric = is_ip(host)
     return Cluster(
         name=name,
         type=ClusterDiscoveryType.STATIC if numeric else None,
         cluster_type=None if numeric else _by_name(),
         connect_timeout=seconds(5),
-        circuit_breakers=_breakers(),
-        load_assignment=endpoints(name, tcp(chosen.host, port(chosen))),
+        load_assignment=endpoints(name, tcp(host, port)),
         # A model may think for minutes; what is between must not forget the connection.
         upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=KEEPALIVE, happy_eyeballs_config=_V4_FIRST),
         upstream_bind_config=BindConfig(socket_options=[_GIVEN_UP]),
-        typed_extension_protocol_options=_options(_provider_options(settings, chosen)),
-        transport_socket=tls.upstream(settings, chosen) if chosen.tls else None,
+        transport_socket=secured,
     )
 
 
@@ -111,7 +123,7 @@ def sidecar(settings: Settings) -> Cluster:
         common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0)),
         health_checks=[_health_check()],
         load_assignment=endpoints(SIDECAR, *sockets),
-        typed_extension_protocol_options=_options(
+        typed_extension_protocol_options=options(
             HttpProtocolOptions(
                 explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
                     http2_protocol_options=Http2ProtocolOptions(
@@ -157,8 +169,9 @@ def _breakers() -> CircuitBreakers:
     return CircuitBreakers(thresholds=[limits])
 
 
-def _options(options: HttpProtocolOptions) -> dict[str, Any]:
-    return {_PROTOCOL_OPTIONS: packed(options)}
+def options(config: HttpProtocolOptions) -> dict[str, Any]:
+    """How HTTP is spoken, as a cluster has it."""
+    return {_PROTOCOL_OPTIONS: packed(config)}
 
 
 def _provider_options(settings: Settings, chosen: Provider) -> HttpProtocolOptions:

@@ -8,10 +8,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from betterproto2 import Casing, Message
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     ConfigSource,
@@ -19,7 +18,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ExtensionConfigSource,
     HttpUri,
     PathConfigSource,
-    TransportSocket,
     TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.route.v3 import RouteMatch
@@ -38,14 +36,14 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 
 from sidecar.bootstrap import tls
-from sidecar.bootstrap.messages import endpoints, http_filter, packed, resolver, seconds, tcp
+from sidecar.bootstrap.clusters import elsewhere
+from sidecar.bootstrap.messages import http_filter, packed, seconds
 from sidecar.core.identity import ADDRESS, CLAIMS, DNS, JWT_FILTER, URI
 from sidecar.settings import Issuer, Settings
-from sidecar.settings.checks import is_ip
+from sidecar.settings.checks import server
 from sidecar.settings.parts import KEYS_FILTER
 
 TOKENS_FILTER: Final = "envoy.filters.http.jwt_authn"
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 # By source: the filters that refuse by themselves, which Envoy's own answers do without.
 FILTERS: Final = {"header": (), "jwt": ("jwt_authn",), "mtls": (), "api_key": ("api_key_auth",)}
 
@@ -107,21 +105,9 @@ def _name(index: int) -> str:
 
 
 def _cluster(name: str, issuer: Issuer) -> Cluster:
-    url = urlsplit(issuer.jwks_url)
-    host, numeric = url.hostname or "", is_ip(url.hostname or "")
-    return Cluster(
-        name=name,
-        type=ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.STRICT_DNS,
-        dns_lookup_family=ClusterDnsLookupFamily.AUTO if numeric else ClusterDnsLookupFamily.V4_PREFERRED,
-        typed_dns_resolver_config=None if numeric else resolver(),
-        connect_timeout=seconds(5),
-        load_assignment=endpoints(name, tcp(host, url.port or _DEFAULT_PORTS[url.scheme])),
-        transport_socket=_tls(host, issuer) if url.scheme == "https" else None,
-    )
-
-
-def _tls(host: str, issuer: Issuer) -> TransportSocket:
-    return tls.client(host, str(issuer.ca_file)) if issuer.ca_file else tls.client(host)
+    host, port = server(issuer.jwks_url)
+    is_secured = issuer.jwks_url.startswith("https:")
+    return elsewhere(name, host, port, tls.client(host, issuer.ca_file) if is_secured else None)
 
 
 def _tokens(settings: Settings) -> JwtAuthentication:

@@ -16,9 +16,8 @@ from betterproto2 import Casing
 
 from sidecar import bootstrap
 from sidecar.bootstrap import identity
-from sidecar.bootstrap.clusters import KEEPALIVE
+from sidecar.bootstrap.clusters import KEEPALIVE, cluster_name
 from sidecar.bootstrap.istio_places import Place, possible
-from sidecar.bootstrap.routes import cluster_name, port
 from sidecar.core.errors import BadSetting
 from sidecar.settings import Provider, Settings, host_and_port
 from sidecar.settings.checks import is_ip
@@ -158,7 +157,7 @@ def _egress(settings: Settings, place: Place, routes: dict[str, Fields]) -> Iter
 
 
 def _service_entry(settings: Settings, host: str, provider: Provider) -> Fields:
-    way = {"number": _port(settings), "name": "http-aibridge", "protocol": "HTTP", "targetPort": port(provider)}
+    way = {"number": _port(settings), "name": "http-aibridge", "protocol": "HTTP", "targetPort": provider.port}
     return {"hosts": [host], "location": "MESH_EXTERNAL", "resolution": "DNS", "ports": [way]}
 
 
@@ -236,7 +235,7 @@ def _hosts(settings: Settings) -> dict[str, list[Provider]]:
             msg = f"providers[{index}].base_url = {provider.base_url!r}: a mesh needs a host's name"
             raise BadSetting(msg)
         group = found.setdefault(provider.host, [])
-        if group and (port(group[0]), group[0].tls) != (port(provider), provider.tls):
+        if group and (group[0].port, group[0].tls) != (provider.port, provider.tls):
             msg = f"providers[{index}].base_url = {provider.base_url!r}: a mesh needs one scheme and port for one host"
             raise BadSetting(msg)
         group.append(provider)

@@ -27,24 +27,13 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from sidecar.bootstrap import identity
+from sidecar.bootstrap.clusters import cluster_name
 from sidecar.bootstrap.messages import overwritten, packed, seconds
 from sidecar.bootstrap.replies import NO_UPGRADES, NOT_FOUND, body
 from sidecar.settings import Provider, Settings
 
 # Nothing of these has reached a provider that could bill it.
 _UNBILLED = ("connect-failure", "refused-stream", "reset-before-request")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-def cluster_name(provider: Provider) -> str:
-    """The cluster of a provider."""
-    return f"provider-{provider.name}"
-
-
-def port(provider: Provider) -> int:
-    """The TCP port of a provider."""
-    url = urlsplit(provider.base_url)
-    return url.port or _DEFAULT_PORTS[url.scheme]
 
 
 def routes(settings: Settings) -> RouteConfiguration:
@@ -78,8 +67,7 @@ def _provider(provider: Provider, max_request_bytes: int) -> Route:
 
 def _authority(provider: Provider) -> str:
     host = f"[{provider.host}]" if ":" in provider.host else provider.host
-    url = urlsplit(provider.base_url)
-    return host if port(provider) == _DEFAULT_PORTS[url.scheme] else f"{host}:{url.port}"
+    return host if provider.port == (443 if provider.tls else 80) else f"{host}:{provider.port}"
 
 
 def _retries(provider: Provider) -> RetryPolicy:

@@ -31,7 +31,7 @@ _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 def upstream(settings: Settings, provider: Provider) -> TransportSocket:
     """TLS to a provider."""
     if not has_authorities(provider):
-        return client(provider.host, str(provider.ca_file or _AUTHORITIES))
+        return client(provider.host, provider.ca_file)
     known = CommonTlsContextCombinedCertificateValidationContext(
         default_validation_context=_named(provider.host),
         validation_context_sds_secret_config=secrets.source(settings, authorities(provider)),
@@ -66,14 +66,14 @@ def certificate(chain: Path | None, key: Path | None) -> list[TlsCertificate]:
 
 
 def client(
-    host: str, authorities: str = _AUTHORITIES, own: Sequence[TlsCertificate] = (), alpn: Sequence[str] = ()
+    host: str, authorities: Path | None, own: Sequence[TlsCertificate] = (), alpn: Sequence[str] = ()
 ) -> TransportSocket:
     """TLS to `host`, a name or an IP address, by the certificate authorities in the PEM file `authorities`.
 
     `own`: what is shown to who asks for a certificate. `alpn`: what to speak, of those who ask (RFC 7301).
     """
     known = _named(host)
-    known.trusted_ca = DataSource(filename=authorities)
+    known.trusted_ca = DataSource(filename=str(authorities or _AUTHORITIES))
     common = CommonTlsContext(
         tls_params=_versions(), tls_certificates=list(own), validation_context=known, alpn_protocols=list(alpn)
     )

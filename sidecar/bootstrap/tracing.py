@@ -1,9 +1,8 @@
 """Envoy's own spans, above the sidecar's: exported where the sidecar's go and as they do, only where that is set."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import (
     GrpcService,
     GrpcServiceEnvoyGrpc,
@@ -24,14 +23,13 @@ from envoy_data_plane.envoy.type.tracing.v3 import CustomTag
 from envoy_data_plane.envoy.type.v3 import Percent
 
 from sidecar.bootstrap import tls
+from sidecar.bootstrap.clusters import elsewhere, options
 from sidecar.bootstrap.filters import CLIENT_PATH
-from sidecar.bootstrap.messages import OTLP, endpoints, overwritten, packed, seconds, tcp
+from sidecar.bootstrap.messages import OTLP, overwritten, packed, seconds
 from sidecar.settings import Telemetry
-from sidecar.settings.checks import is_ip
+from sidecar.settings.checks import server
 from sidecar.settings.otel import Way
 
-# OTLP's registered ports (IANA: opentelemetry), HTTP's with TLS or a path of its own aside.
-_PORTS = {"grpc": 4317, "http": 4318}
 _SERVICE = "aibridge-envoy"
 
 
@@ -48,35 +46,28 @@ def tracing(telemetry: Telemetry) -> HttpConnectionManagerTracing:
 
 def collector(telemetry: Telemetry) -> Cluster:
     """Where spans go."""
-    url = urlsplit(telemetry.otlp_endpoint)
-    host, port = url.hostname or "", url.port or _PORTS[telemetry.protocol]
+    host, port = server(telemetry.otlp_endpoint)
     if telemetry.protocol == "grpc":
         config = HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
     else:
         config = HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions())
-    options = HttpProtocolOptions(explicit_http_config=config)
-    return Cluster(
-        name=OTLP,
-        type=ClusterDiscoveryType.STATIC if is_ip(host) else ClusterDiscoveryType.STRICT_DNS,
-        dns_lookup_family=ClusterDnsLookupFamily.AUTO if is_ip(host) else ClusterDnsLookupFamily.V4_PREFERRED,
-        connect_timeout=seconds(1),
-        wait_for_warm_on_init=False,  # a name that nobody finds costs spans, not requests
-        load_assignment=endpoints(OTLP, tcp(host, port)),
-        typed_extension_protocol_options={"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(options)},
-        transport_socket=_tls(host, telemetry) if url.scheme == "https" else None,
-    )
+    is_secured = telemetry.otlp_endpoint.startswith("https:")
+    cluster = elsewhere(OTLP, host, port, _tls(host, telemetry) if is_secured else None)
+    cluster.connect_timeout = seconds(1)
+    cluster.wait_for_warm_on_init = False  # a name that nobody finds costs spans, not requests
+    cluster.typed_extension_protocol_options = options(HttpProtocolOptions(explicit_http_config=config))
+    return cluster
 
 
 def _tls(host: str, telemetry: Telemetry) -> TransportSocket:
-    way = telemetry.otel.traces
-    authorities = {} if way.ca_file is None else {"authorities": str(way.ca_file)}
+    way = telemetry.otel.way("traces")
     own = tls.certificate(way.cert_file, way.key_file)
     # gRPC's servers talk to nobody who has not asked for HTTP/2.
-    return tls.client(host, **authorities, own=own, alpn=("h2",) if telemetry.protocol == "grpc" else ())
+    return tls.client(host, way.ca_file, own, alpn=("h2",) if telemetry.protocol == "grpc" else ())
 
 
 def _exporter(telemetry: Telemetry) -> OpenTelemetryConfig:
-    way = telemetry.otel.traces
+    way = telemetry.otel.way("traces")
     if telemetry.protocol == "grpc":
         service = GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=OTLP),
@@ -84,7 +75,7 @@ def _exporter(telemetry: Telemetry) -> OpenTelemetryConfig:
             initial_metadata=list(_headers(way)),
         )
         return OpenTelemetryConfig(service_name=_SERVICE, grpc_service=service)
-    uri = HttpUri(uri=telemetry.traces_url, cluster=OTLP, timeout=seconds(way.timeout))
+    uri = HttpUri(uri=telemetry.url("traces"), cluster=OTLP, timeout=seconds(way.timeout))
     added = [overwritten(header.key, header.value) for header in _headers(way)]
     return OpenTelemetryConfig(
         service_name=_SERVICE, http_service=HttpService(http_uri=uri, request_headers_to_add=added)

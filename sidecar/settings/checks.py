@@ -49,6 +49,12 @@ def host_and_port(address: str) -> tuple[str, int]:
     return str(ipaddress.IPv4Address(host)), int(port)
 
 
+def server(url: str) -> tuple[str, int]:
+    """The host and the TCP port that an `http` or `https` URL leads to; the scheme's where it names no port."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def is_ip(host: str) -> bool:
     """Whether `host` is an IP address (IPv6 without brackets) rather than a name."""
     try:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
@@ -73,7 +72,12 @@ class Provider(Section):
     @property
     def host(self) -> str:
         """The base URL's host; IPv6 without brackets."""
-        return urlsplit(self.base_url).hostname or ""
+        return checks.server(self.base_url)[0]
+
+    @property
+    def port(self) -> int:
+        """The base URL's TCP port."""
+        return checks.server(self.base_url)[1]
 
     @property
     def tls(self) -> bool:

@@ -34,27 +34,30 @@ _COMPRESSIONS = {"none": False, "gzip": True}
 _PAIRS = "name=value,name=value, the values percent-encoded"
 
 
-def standard(environment: Mapping[str, str]) -> Otel:
-    """What `environment` says. Raises BadSetting with one line that names the variable."""
+def standard(environment: Mapping[str, str], authorities: Path | None = None) -> Otel:
+    """What `environment` says, and `authorities` where it names none.
+
+    Raises BadSetting with one line that names the variable.
+    """
     resource = _checked(environment, _RESOURCE, _pairs, _PAIRS) or {}
     if service := environment.get(_SERVICE, "").strip():
         resource["service.name"] = service
     return Otel(
-        traces=_way(environment, "TRACES_"),
-        metrics=_way(environment, "METRICS_"),
+        traces=_way(environment, "TRACES_", authorities),
+        metrics=_way(environment, "METRICS_", authorities),
         resource=resource,
         interval=_checked(environment, _INTERVAL, _interval, "milliseconds, 100 to 3600000") or Otel().interval,
         pushes="otlp" in map(str.strip, (environment.get(_EXPORTERS) or "otlp").split(",")),
     )
 
 
-def _way(environment: Mapping[str, str], signal: str) -> Way:
+def _way(environment: Mapping[str, str], signal: str, authorities: Path | None) -> Way:
     def said(name: str, reading: Callable[[str], T], allowed: str) -> T | None:
         return _checked(environment, _name(environment, signal, name), reading, allowed)
 
     way = Way(
         headers=said("HEADERS", _headers, _PAIRS) or {},
-        ca_file=said("CERTIFICATE", _authorities, "a PEM file of certificate authorities"),
+        ca_file=said("CERTIFICATE", _authorities, "a PEM file of certificate authorities") or authorities,
         cert_file=said("CLIENT_CERTIFICATE", _file, "a PEM file that exists"),
         key_file=said("CLIENT_KEY", _file, "a PEM file that exists"),
         timeout=said("TIMEOUT", _seconds, "milliseconds, 1 to 60000") or Way().timeout,

@@ -6,7 +6,7 @@ import ssl
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -15,7 +15,7 @@ from sidecar.core.errors import BadSetting
 from sidecar.settings import keys
 from sidecar.settings.client_keys import clients
 from sidecar.settings.identity import Issuer
-from sidecar.settings.model import Provider, Settings
+from sidecar.settings.model import Provider, Recorder, Settings
 from sidecar.settings.otel_environment import standard
 from sidecar.settings.refusals import dotted, line, lines
 
@@ -32,6 +32,7 @@ _BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+Others = TypeVar("Others", Provider, Issuer, Recorder)
 _OTLP_PROTOCOLS = {"grpc": "grpc", "http/protobuf": "http"}
 
 
@@ -73,9 +74,16 @@ def load(config: Path | None) -> Settings:
         clients(settings.identity.keys_file)
     telemetry = settings.telemetry
     if telemetry.otlp_endpoint:  # else it is nobody's business what stands there
-        telemetry = telemetry.told(standard(os.environ))
-    issuers = tuple(map(_with_authorities, settings.issuers))
-    return settings.model_copy(update={"providers": providers, "telemetry": telemetry, "issuers": issuers})
+        is_secured = telemetry.otlp_endpoint.startswith("https:")
+        telemetry = telemetry.told(standard(os.environ, _system_bundle() if is_secured else None))
+    return settings.model_copy(
+        update={
+            "providers": providers,
+            "issuers": tuple(_trusting(issuer, issuer.jwks_url.startswith("https:")) for issuer in settings.issuers),
+            "recorder": _trusting(settings.recorder, settings.recorder.url.startswith("grpcs:")),
+            "telemetry": telemetry,
+        }
+    )
 
 
 def bare_environment() -> dict[str, str]:
@@ -149,19 +157,15 @@ def _undecodable(error: SettingsError) -> str:
 
 def _completed(index: int, provider: Provider, *, added: bool) -> Provider:
     """With the key that `api_key_file` holds, unless Envoy adds it, and the system's authorities if it has none."""
-    changes: dict[str, object] = {}
     if provider.api_key_file and added:
-        changes["api_key"] = keys.key(keys.setting(index), provider.api_key_file)
-    if provider.tls and not provider.ca_file:
-        changes["ca_file"] = _system_bundle()
-    return provider.model_copy(update=changes)
+        key = keys.key(keys.setting(index), provider.api_key_file)
+        provider = provider.model_copy(update={"api_key": key})
+    return _trusting(provider, provider.tls)
 
 
-def _with_authorities(issuer: Issuer) -> Issuer:
-    """With the system's certificate authorities, unless it names its own or needs none."""
-    if issuer.ca_file or not issuer.jwks_url.startswith("https:"):
-        return issuer
-    return issuer.model_copy(update={"ca_file": _system_bundle()})
+def _trusting(others: Others, tls: bool) -> Others:  # noqa: FBT001 -- as `Provider.tls`
+    """With the system's certificate authorities, unless they name their own or are not reached over TLS."""
+    return others.model_copy(update={"ca_file": _system_bundle()}) if tls and not others.ca_file else others
 
 
 def has_authorities(provider: Provider) -> bool:

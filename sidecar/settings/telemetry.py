@@ -59,11 +59,6 @@ class Telemetry(Section):
         copy._otel = otel  # noqa: SLF001 -- our own copy
         return copy
 
-    @property
-    def traces_url(self) -> str:
-        """Where OTLP/HTTP takes traces."""
-        return self.url("traces")
-
     def url(self, signal: Signal) -> str:
         """Where OTLP/HTTP takes `signal`: the endpoint, with the specification's `/v1/…` unless it ends in one."""
         base = self.otlp_endpoint.rstrip("/").removesuffix("/v1/traces").removesuffix("/v1/metrics")

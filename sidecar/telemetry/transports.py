@@ -15,6 +15,7 @@ import grpc
 
 from sidecar.core.errors import SidecarError
 from sidecar.settings import Telemetry
+from sidecar.settings.checks import server
 from sidecar.settings.otel import Signal, Way
 
 METHODS: Mapping[Signal, str] = MappingProxyType(
@@ -71,14 +72,15 @@ def transport(telemetry: Telemetry, signal: Signal = "traces") -> Transport:
 
 
 class Grpc:
-    """OTLP/gRPC to a URL's host and port: `http://` in the clear, `https://` by the authorities that `way` names."""
+    """OTLP/gRPC to the server of a URL: `http://` in the clear, `https://` by the authorities that `way` names."""
 
     def __init__(self, endpoint: str, method: str, way: Way) -> None:
-        url = urlsplit(endpoint)
-        if url.scheme == "http":
-            self._channel = grpc.insecure_channel(url.netloc, _OPTIONS)
+        host, port = server(endpoint)
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if endpoint.startswith("http:"):
+            self._channel = grpc.insecure_channel(target, _OPTIONS)
         else:
-            self._channel = grpc.secure_channel(url.netloc, _credentials(way), _OPTIONS)
+            self._channel = grpc.secure_channel(target, _credentials(way), _OPTIONS)
         # No serialiser: bytes go in and come out.
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
         packing = grpc.Compression.Gzip if way.gzip else grpc.Compression.NoCompression
@@ -102,12 +104,11 @@ class Http:
     """OTLP/HTTP, to just this URL."""
 
     def __init__(self, url: str, way: Way) -> None:
-        parts = urlsplit(url)
-        if parts.scheme == "http":
-            self._connection = partial(HTTPConnection, parts.netloc, timeout=way.timeout)
+        if url.startswith("http:"):
+            self._connection = partial(HTTPConnection, *server(url), timeout=way.timeout)
         else:
-            self._connection = partial(HTTPSConnection, parts.netloc, timeout=way.timeout, context=_context(way))
-        self._path = parts.path
+            self._connection = partial(HTTPSConnection, *server(url), timeout=way.timeout, context=_context(way))
+        self._path = urlsplit(url).path
         self._headers = _plain(way) | HEADERS | ({"content-encoding": "gzip"} if way.gzip else {})
         self._packed = gzip.compress if way.gzip else bytes
 

@@ -375,7 +375,7 @@ def test_traces_are_off_unless_there_is_a_collector() -> None:
     [
         (
             "http://127.0.0.1",
-            4317,
+            80,
             {"grpc_service": {"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "5s"}},
         ),
         (

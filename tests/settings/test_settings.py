@@ -21,6 +21,7 @@ from sidecar.settings import (
     host_and_port,
     load,
 )
+from sidecar.settings.checks import server
 
 KEY = "sk-secret-0123456789"
 EVERYTHING = """
@@ -201,6 +202,24 @@ def test_the_systems_certificates_are_found_unless_named(nowhere: Path, monkeypa
     monkeypatch.setenv("SSL_CERT_FILE", str(nowhere / "ca.pem"))
     assert load(None).providers[0].ca_file == nowhere / "ca.pem"
     assert written('[[providers]]\nbase_url = "http://127.0.0.1/v1"').providers[0].ca_file is None
+    others = written('recorder.url = "grpcs://records.example:443"\ntelemetry.otlp_endpoint = "https://c.example"')
+    assert others.recorder.ca_file == nowhere / "ca.pem"
+    assert [way.ca_file for way in map(others.telemetry.otel.way, ("traces", "metrics"))] == [nowhere / "ca.pem"] * 2
+    # There it would demand a certificate; a database's URL says by itself what is demanded.
+    assert written('recorder.url = "postgresql://u@h/d"').recorder.ca_file is None
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("http://a.example", ("a.example", 80)),
+        ("https://a.example/v1", ("a.example", 443)),
+        ("https://[::1]:4317", ("::1", 4317)),
+        ("http://127.0.0.1:443/v1", ("127.0.0.1", 443)),
+    ],
+)
+def test_a_url_without_a_port_has_its_schemes(url: str, found: tuple[str, int]) -> None:
+    assert server(url) == found
 
 
 def test_what_kubernetes_says_of_a_service_is_not_for_us(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +282,7 @@ def test_otlp_is_spoken_as_set_else_as_the_endpoint_looks(
 
 @pytest.mark.parametrize("endpoint", ["http://h:4318", "http://h:4318/", "http://h:4318/v1/traces"])
 def test_traces_go_where_the_specification_says(endpoint: str) -> None:
-    assert Telemetry(otlp_endpoint=endpoint).traces_url == "http://h:4318/v1/traces"
+    assert Telemetry(otlp_endpoint=endpoint).url("traces") == "http://h:4318/v1/traces"
 
 
 def test_secrets_are_in_no_text() -> None:

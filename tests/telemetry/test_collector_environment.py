@@ -51,6 +51,17 @@ def test_headers_and_spans_arrive_over_tls(
 
 
 @BOTH
+def test_the_system_s_authorities_count_where_none_are_named(
+    variables: pytest.MonkeyPatch, tmp_path: Path, protocol: str, theirs: Certificates, ours: Certificates
+) -> None:
+    """`SSL_CERT_FILE` says which these are; gRPC by itself has a list of its own."""
+    variables.delenv(f"{OTLP}CERTIFICATE")
+    variables.setenv("SSL_CERT_FILE", str(theirs.ca))
+    found, lost = sent(tmp_path, protocol, theirs, ours)
+    assert (len(found), lost) == (1, 0)
+
+
+@BOTH
 def test_headers_for_traces_take_the_place_of_those_for_all(
     variables: pytest.MonkeyPatch, tmp_path: Path, protocol: str, theirs: Certificates, ours: Certificates
 ) -> None:

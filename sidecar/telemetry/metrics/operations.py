@@ -8,13 +8,11 @@ interception that was refused there is none. The conventions forbid estimates: w
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from sidecar.core.records import Ended, Started, Tokens
 from sidecar.settings import Settings
 from sidecar.telemetry.metrics import Metric, Metrics
 
-_PORTS: Mapping[str, int] = {"https": 443, "http": 80}
 _UNKNOWN: Final = "unknown"  # the modality: the API's count does not say
 
 
@@ -101,12 +99,7 @@ class Operations:
 
 def servers(settings: Settings) -> Mapping[str, tuple[str, str]]:
     """Where each provider is: host and port."""
-    return {provider.name: _server(provider.base_url) for provider in settings.providers}
-
-
-def _server(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.hostname or "", str(parts.port or _PORTS[parts.scheme])
+    return {provider.name: (provider.host, str(provider.port)) for provider in settings.providers}
 
 
 def _counts(tokens: Tokens, sent: int) -> Iterator[tuple[Metric, int]]:

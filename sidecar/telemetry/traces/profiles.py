@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from sidecar.settings import Provider, Settings
 from sidecar.telemetry.traces.attributes import Attributes, Server
@@ -37,4 +36,4 @@ def view(settings: Settings) -> View:
 
 
 def _server(provider: Provider) -> Server:
-    return Server(provider.host, urlsplit(provider.base_url).port or (443 if provider.tls else 80))
+    return Server(provider.host, provider.port)
