@@ -40,9 +40,10 @@ class Patient:
         self._descriptor = _descriptor(file)
         self._most = most
         self._changed = threading.Condition()
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[tuple[str, int]] = deque()  # each with the lines that are lost if it is
         self._size = 0  # characters that wait or are being written
         self.dropped = 0  # lines, not yet told of
+        self._told = 0  # lines, which the thread tells of just now
         self._thread: threading.Thread | None = None
 
     def write(self, text: str) -> None:
@@ -52,10 +53,11 @@ class Patient:
                 self._file.write(text)
             return
         with self._changed:
-            if self._size + len(text) > self._most:
+            is_ours = threading.current_thread() is self._thread  # it says of nothing but what was dropped
+            if self._size + len(text) > self._most and not is_ours:
                 self.dropped += 1
                 return
-            self._waiting.append(text)
+            self._waiting.append((text, self._told if is_ours else 1))
             self._size += len(text)
             self._begin()
             self._changed.notify_all()
@@ -78,20 +80,22 @@ class Patient:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
                 lines = list(self._batch())
-            is_written = self._put("".join(lines).encode("utf-8", "backslashreplace"))
+            text = "".join(line for line, _ in lines)
+            is_written = self._put(text.encode("utf-8", "backslashreplace"))
             with self._changed:
-                self._size -= sum(map(len, lines))
-                dropped, self.dropped = self.dropped, 0
-                if not is_written:
-                    self.dropped, dropped = dropped + len(lines), 0
+                self._size -= len(text)
+                if is_written:
+                    self._told, self.dropped = self.dropped, 0
+                else:
+                    self._told, self.dropped = 0, self.dropped + sum(lost for _, lost in lines)
                 self._changed.notify_all()
-            if dropped:
-                structlog.get_logger().warning(DROPPED, lines=dropped)
+            if self._told:
+                structlog.get_logger().warning(DROPPED, lines=self._told)
 
-    def _batch(self) -> Iterator[str]:
+    def _batch(self) -> Iterator[tuple[str, int]]:
         size = 0
-        while self._waiting and (not size or size + len(self._waiting[0]) <= _AT_ONCE):
-            size += len(self._waiting[0])
+        while self._waiting and (not size or size + len(self._waiting[0][0]) <= _AT_ONCE):
+            size += len(self._waiting[0][0])
             yield self._waiting.popleft()
 
     def _put(self, data: bytes) -> bool:

@@ -4,11 +4,18 @@ import fcntl
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import structlog
+from structlog.typing import EventDict
 
 from sidecar import logs
 from tests.e2e.waiting import PATIENCE, eventually
@@ -107,7 +114,7 @@ def test_lines_that_do_not_fit_are_dropped_counted_and_told() -> None:
     ours, theirs = os.pipe()
     fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
     before = structlog.get_config()
-    with open(ours, "rb") as read, open(theirs, "w") as written:  # noqa: PTH123 - descriptors
+    with open(ours, "rb", buffering=0) as read, open(theirs, "w") as written:  # noqa: PTH123 - descriptors
         patient = logs.Patient(written, most=10_000)
         try:
             structlog.configure(
@@ -118,7 +125,7 @@ def test_lines_that_do_not_fit_are_dropped_counted_and_told() -> None:
                 log.info("x" * 100, number=number)
             lines, dropped = [], 0
             while len(lines) + dropped < 1_000:  # told once, or twice where some went in between
-                lines.append(json.loads(read.readline()))
+                lines.append(json.loads(heard(read)))
                 if lines[-1]["event"] == logs.DROPPED:
                     dropped += lines.pop()["lines"]
         finally:
@@ -127,6 +134,66 @@ def test_lines_that_do_not_fit_are_dropped_counted_and_told() -> None:
     assert numbers == sorted(set(numbers))
     assert len(numbers) + dropped == 1_000
     assert dropped > 500
+
+
+def heard(pipe: BinaryIO) -> bytes:
+    """The next line, which is waited for, but not for ever: who reads holds the other end as well."""
+    assert select.select([pipe], [], [], PATIENCE)[0], "nothing more is said"
+    return pipe.readline()
+
+
+@contextmanager
+def telling(patient: logs.Patient, before: Callable[[], None]) -> Iterator[list[int]]:
+    """Has that done before what was dropped is told, once. Gives the numbers that were told of, said or not."""
+    told: list[int] = []
+
+    def noted(_: object, __: str, line: EventDict) -> EventDict:
+        told.append(line["lines"])
+        if len(told) == 1:
+            before()
+        return line
+
+    outside = structlog.get_config()
+    processors = [noted, structlog.processors.JSONRenderer()]
+    structlog.configure(processors=processors, logger_factory=structlog.WriteLoggerFactory(patient))
+    try:
+        yield told
+    finally:
+        structlog.configure(**outside)
+
+
+def test_what_was_dropped_is_told_though_there_is_no_room_again() -> None:
+    """Others fill it before the thread that tells has said so."""
+    ours, theirs = os.pipe()
+    with open(ours, "rb", buffering=0) as read, open(theirs, "w") as written:  # noqa: PTH123 - descriptors
+        patient = logs.Patient(written, most=100)
+
+        def fill() -> None:
+            others = threading.Thread(target=lambda: [patient.write("y" * 49 + "\n") for _ in range(3)])
+            others.start()
+            others.join()
+
+        with telling(patient, fill) as told:
+            patient.dropped = 7
+            patient.write("first\n")
+            lines = [heard(read) for _ in range(5)]
+        assert lines[0] == b"first\n"
+        assert [json.loads(line)["lines"] for line in lines if line.startswith(b"{")] == told == [7, 1]
+
+
+def test_what_was_dropped_is_told_later_where_that_cannot_be_written(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as written, open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        patient, room = logs.Patient(written), os.dup(written.fileno())
+
+        with telling(patient, lambda: os.dup2(full.fileno(), written.fileno()) and None) as told:
+            patient.dropped = 7
+            patient.write("first\n")
+            eventually(lambda: patient.dropped == 7 and told, "lines counted again")
+            os.dup2(room, written.fileno())
+            patient.write("second\n")
+            eventually(lambda: "lines" in (tmp_path / "log").read_text(), "lines told of")
+        assert told == [7, 7]
+        os.close(room)
 
 
 def test_long_lines_of_several_processes_do_not_cut_each_other() -> None:
