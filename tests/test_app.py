@@ -19,6 +19,7 @@ from sidecar import app
 from sidecar.assignment import TIME, Assignment
 from sidecar.recorder.journal.migration import migrate
 from sidecar.settings import Recorder, Settings
+from tests.e2e.waiting import PATIENCE
 
 
 class Parent:
@@ -74,12 +75,15 @@ def test_a_worker_serves_until_it_is_told_to_stop_or_its_parent_is_gone(parent: 
 
     def ask() -> None:
         assert parent.hear() == b"\n"
-        with grpc.insecure_channel(f"unix:{parent.folder}/w.sock") as channel:
-            health.append(health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status)
-        if leaves:
-            parent.leave()
-        else:
-            os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            with grpc.insecure_channel(f"unix:{parent.folder}/w.sock") as channel:
+                check = health_pb2_grpc.HealthStub(channel).Check
+                health.append(check(health_pb2.HealthCheckRequest(), timeout=PATIENCE).status)
+        finally:
+            if leaves:
+                parent.leave()
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
 
     asking = beside(ask)
     app.main()

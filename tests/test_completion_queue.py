@@ -97,14 +97,14 @@ async def test_what_fails_beside_a_message_is_reported_and_the_message_is_answer
 async def test_only_what_there_is_can_be_called_and_only_what_serves_has_health(tmp_path: Path) -> None:
     async with serving(tmp_path) as worker:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await worker.channel.unary_unary(ANOTHER)(b"")
+            await worker.channel.unary_unary(ANOTHER)(b"", timeout=peer.PATIENCE)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
         stub = health_pb2_grpc.HealthStub(worker.channel)
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
-            await stub.Check(health_pb2.HealthCheckRequest(service="another"))
+            await stub.Check(health_pb2.HealthCheckRequest(service="another"), timeout=peer.PATIENCE)
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
         with pytest.raises(grpc.aio.AioRpcError) as malformed:
-            await worker.channel.unary_unary("/grpc.health.v1.Health/Check")(b"\xff")
+            await worker.channel.unary_unary("/grpc.health.v1.Health/Check")(b"\xff", timeout=peer.PATIENCE)
         assert malformed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 

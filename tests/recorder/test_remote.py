@@ -15,6 +15,7 @@ from sidecar.recorder.service import contract, remote
 from sidecar.recorder.service.remote import RemoteStore
 from sidecar.settings import Recorder
 from tests.e2e.bridges import free_ports
+from tests.e2e.waiting import PATIENCE
 from tests.recorder.contract_samples import ended, prompt, together, whole
 
 Refusal = tuple[grpc.StatusCode, str]
@@ -60,7 +61,7 @@ def playing(answer: Answer, port: int = 0) -> Iterator[tuple[Played, Recorder]]:
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     yield played, Recorder(url=f"grpc://127.0.0.1:{port}")
-    server.stop(None).wait()
+    assert server.stop(None).wait(PATIENCE)
 
 
 def durable(request: pb.RecordRequest) -> pb.RecordResponse:

@@ -12,6 +12,7 @@ import grpc
 
 from sidecar.settings.otel import Signal
 from sidecar.telemetry.transports import METHODS
+from tests.e2e.waiting import PATIENCE
 from tests.services import Certificates
 
 Got = list[tuple[Mapping[str, str], bytes]]
@@ -35,7 +36,7 @@ def grpc_collector(theirs: Certificates, clients: Path, signal: Signal = "traces
     port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
     yield f"https://127.0.0.1:{port}", got
-    server.stop(grace=None).wait()
+    assert server.stop(grace=None).wait(PATIENCE)
 
 
 @contextmanager

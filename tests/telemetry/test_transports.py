@@ -11,6 +11,7 @@ import pytest
 from examples.otlp_receiver import Receiver
 from sidecar.settings.otel import Way
 from sidecar.telemetry.transports import METHODS, Grpc, Http, Outcome, Transport
+from tests.e2e.waiting import PATIENCE
 
 PATIENT = Way(timeout=10.0)
 
@@ -58,7 +59,7 @@ def grpc_server(code: grpc.StatusCode) -> Iterator[str]:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"http://127.0.0.1:{port}"
-    server.stop(grace=None).wait()
+    assert server.stop(grace=None).wait(PATIENCE)
 
 
 @contextmanager
