@@ -25,7 +25,7 @@ from google.protobuf.struct_pb2 import Struct
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from sidecar.bootstrap.filters import DECISION, NAMESPACE
+from sidecar.core.replies import DECISION, NAMESPACE
 
 Method: TypeAlias = "grpc.RpcMethodHandler[ProcessingRequest, bytes]"
 

@@ -25,10 +25,8 @@ from pydantic import SecretStr
 from sidecar.core.errors import OutOfOrder
 from sidecar.core.events import NOTHING, Body, Headers, Side, Trailers
 from sidecar.core.identity import CLAIMS, JWT_FILTER
-from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Refuse, Reply
+from sidecar.core.replies import DECISION, DETAILS, NAMESPACE, Ack, Echo, Forward, Observe, Part, Refuse, Reply
 
-NAMESPACE: Final = "aibridge.verdict"  # of the dynamic metadata that RBAC demands and the access log shows
-DETAILS: Final = "aibridge_refused"  # response.code_details of our own answers; local replies leave them alone
 _LONGEST_CHUNK = 4096  # bytes of a message that is looked at before it is parsed; a delta has some hundred
 _LONGEST_HEAD = 6  # two tags, two lengths
 # Envoy sets it in every message (ext_proc.cc), and it comes last.
@@ -181,7 +179,7 @@ def _verdict(reply: Forward, verdict: str, *, duplex: Collection[Side]) -> Proce
     changed.SetInParent()  # even if there is nothing to change
     _set(changed, reply.set)
     changed.remove_headers.extend(reply.remove)
-    _note(told, {"decision": verdict, **reply.notes})
+    _note(told, {DECISION: verdict, **reply.notes})
     # A duplex proxy cannot be told to send less.
     if reply.observe is Observe.HEADERS and not duplex:
         told.mode_override.CopyFrom(_HEADERS_ALONE)

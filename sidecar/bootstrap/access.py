@@ -5,8 +5,9 @@ from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
 from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
 from envoy_data_plane.google.protobuf import Struct
 
-from sidecar.bootstrap.filters import CLIENT_PATH, NAMESPACE
+from sidecar.bootstrap.filters import CLIENT_PATH
 from sidecar.bootstrap.messages import packed
+from sidecar.core.replies import NAMESPACE
 from sidecar.settings import Settings
 
 # How the sidecar's calls went, as gRPC status codes: "0" is well, null not called. One that is not well at a response

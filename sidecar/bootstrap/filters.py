@@ -57,10 +57,9 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from sidecar.bootstrap import identity
 from sidecar.bootstrap.messages import SIDECAR, http_filter, packed, seconds
 from sidecar.core.identity import CLIENT_HEADER
+from sidecar.core.replies import DECISION, NAMESPACE
 from sidecar.settings import Settings
 
-NAMESPACE = "aibridge.verdict"
-DECISION = "decision"
 # The path as the client sent it, without its query: the router leaves only the rewritten one, so a filter keeps it.
 # What is refused before the filters run has not been rewritten.
 _PATH_STATE = "aibridge.path"

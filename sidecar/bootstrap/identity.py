@@ -43,7 +43,6 @@ from sidecar.settings import Issuer, Settings
 from sidecar.settings.checks import server
 from sidecar.settings.parts import KEYS_FILTER
 
-TOKENS_FILTER: Final = "envoy.filters.http.jwt_authn"
 # By source: the filters that refuse by themselves, which Envoy's own answers do without.
 FILTERS: Final = {"header": (), "jwt": ("jwt_authn",), "mtls": (), "api_key": ("api_key_auth",)}
 
@@ -52,7 +51,7 @@ def filters(settings: Settings) -> Iterator[HttpFilter]:
     """What refuses with 401 who cannot prove who asks."""
     match settings.identity.source:
         case "jwt" if any(issuer.jwks_file for issuer in settings.issuers):
-            yield _by_file(TOKENS_FILTER, settings.issuer_keys, JwtAuthentication())
+            yield _by_file(JWT_FILTER, settings.issuer_keys, JwtAuthentication())
         case "jwt":
             yield tokens(settings)
         case "api_key":
@@ -85,7 +84,7 @@ def namespaces(settings: Settings) -> list[str]:
 
 def issuer_keys(settings: Settings) -> str:
     """The file with the filter for tokens, issuers' keys from files in it, as Envoy reads it."""
-    return _file(TOKENS_FILTER, _tokens(settings))
+    return _file(JWT_FILTER, _tokens(settings))
 
 
 def _file(name: str, config: Message) -> str:

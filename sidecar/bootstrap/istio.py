@@ -19,6 +19,7 @@ from sidecar.bootstrap import identity
 from sidecar.bootstrap.clusters import KEEPALIVE, cluster_name
 from sidecar.bootstrap.istio_places import Place, possible
 from sidecar.core.errors import BadSetting
+from sidecar.core.identity import JWT_FILTER
 from sidecar.settings import Provider, Settings, host_and_port
 from sidecar.settings.checks import is_ip
 
@@ -102,7 +103,7 @@ def _patches(settings: Settings, envoy: Fields) -> Iterator[tuple[str, Fields, F
 
 def _without_files(settings: Settings, chosen: Fields) -> Fields:
     """Issuers' keys are no secret, and an Envoy that starts before us takes no filter whose file is not there yet."""
-    if chosen["name"] == identity.TOKENS_FILTER:
+    if chosen["name"] == JWT_FILTER:
         return identity.tokens(settings).to_dict(casing=Casing.SNAKE)
     return chosen
 

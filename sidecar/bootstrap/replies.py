@@ -12,12 +12,10 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     ResponseMapper,
 )
 
-from sidecar.bootstrap.filters import NAMESPACE
 from sidecar.bootstrap.messages import overwritten, packed
+from sidecar.core.replies import DETAILS, NAMESPACE
 from sidecar.settings import Settings
 
-# The prefix of `details` in the sidecar's immediate responses, which are local replies to Envoy, too.
-OWN_DETAILS = "aibridge_"
 NOT_FOUND = "no such route"
 NO_UPGRADES = "upgrades are not supported; use HTTP requests"
 
@@ -31,7 +29,7 @@ _NOT_THE_TOKENS_FAULT = overwritten("www-authenticate", "Bearer")
 _Reply = tuple[str, int | None, str | None, *tuple[HeaderValueOption, ...]]  # when; status, message, headers instead
 # The first that holds decides. None: as it is.
 _REPLIES: tuple[_Reply, ...] = (
-    (f"{_DETAILS}.startsWith('{OWN_DETAILS}') || {_DETAILS} == 'direct_response'", None, None),
+    (f"{_DETAILS} == '{DETAILS}' || {_DETAILS} == 'direct_response'", None, None),
     (f"{_DETAILS} == 'upgrade_failed'", 426, NO_UPGRADES),
     # Where a mesh has no route of ours, RBAC speaks before the router can.
     (f"{_DETAILS}.startsWith('rbac_access_denied') && !has(xds.route_name)", 404, NOT_FOUND),

@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Final
 
 from msgspec import Struct
 from pydantic import SecretStr
 
 from sidecar.core.events import NOTHING, Side
 from sidecar.core.records import Record
+
+# What of a reply Envoy goes by: the key of a verdict in the dynamic metadata of this name, which RBAC demands and the
+# access log shows, and the `response.code_details` of our own answers, which its local replies leave alone.
+NAMESPACE: Final = "aibridge.verdict"
+DECISION: Final = "decision"
+DETAILS: Final = "aibridge_refused"
 
 
 class Part(Enum):
