@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+_DIGITS = 19  # what 64 bits hold of any number
 _NO_CLAIMS: Mapping[str, object] = MappingProxyType({})
 
 
@@ -54,6 +55,11 @@ class Headers(Struct, frozen=True, kw_only=True):
     def first(self, name: str) -> str | None:
         """The first value under exactly this (lower-case) name."""
         return self._firsts.get(name)
+
+    def count(self, name: str) -> int | None:
+        """The count that this first value is, e.g. of bytes; None for what is none."""
+        value = self._firsts.get(name, "")
+        return int(value) if value.isascii() and value.isdigit() and len(value) <= _DIGITS else None
 
 
 class Body(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from sidecar.core.headers import changes
 from sidecar.core.permissions import is_permitted
 from sidecar.core.phases import Phase, Sign
 from sidecar.core.policy import Policy
-from sidecar.core.reading import UNREAD, Reading, Unread, number
+from sidecar.core.reading import UNREAD, Reading, Unread
 from sidecar.core.records import Ended, ErrorType, Failure, Forwarded, Passed, Prompt, Record, Started
 from sidecar.core.refusals import BACKGROUND, DENIED, NOT_RECORDED, TOO_LARGE, refusal
 from sidecar.core.replies import Ack, Echo, Forward, Observe, Part, Refuse, Reply, Step, Wait
@@ -308,7 +308,7 @@ class Interception:
     # The response
 
     def _answered(self, headers: Headers) -> Step:
-        self._status = number(headers.first(":status"))
+        self._status = headers.count(":status")
         self._provider_request_id = _clean(headers.first("x-request-id"))
         details = headers.attributes.get("response.code_details", _FROM_PROVIDER)
         if self._started is None:

@@ -115,10 +115,10 @@ class Reading(Unread):
     def __init__(self, headers: Headers, answer: Answer, bounds: Bounds) -> None:
         super().__init__()
         self._answer = answer
-        self._status = number(headers.first(":status"))
+        self._status = headers.count(":status")
         self._bounds = bounds
         self._decoder = Decoder(",".join(headers.all("content-encoding")) or None, bounds.response_bytes)
-        self._left = number(headers.first("content-length"))
+        self._left = headers.count("content-length")
         self._is_packed = not self._decoder.plain
         # What has a length has to be counted, what is encoded decoded first.
         self._may_skim = self._left is None and not self._is_packed
@@ -413,8 +413,3 @@ class _Refusal(_Format):
         status = self._status or 0
         kind = _FAILED.get(status, ErrorType.SERVER_ERROR if status in range(500, 600) else ErrorType.UNKNOWN)
         return Failure(type=kind, message=f"the provider answered {status}{answer.told(self._head)}")
-
-
-def number(value: str | None) -> int | None:
-    """Return the count that a header's value is; None for what is none."""
-    return int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 20 else None  # noqa: PLR2004 - 64 bits have 19 digits

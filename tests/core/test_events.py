@@ -1,3 +1,5 @@
+import pytest
+
 from sidecar.core.events import NOTHING, Body, Headers, Side
 
 HEADERS = Headers(
@@ -22,6 +24,28 @@ def test_an_empty_header_is_not_a_missing_one() -> None:
 def test_a_name_is_exact() -> None:
     """Who reads `_` as `-` says so."""
     assert HEADERS.first("set_cookie") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("0", 0),
+        ("007", 7),
+        ("9" * 19, 10**19 - 1),
+        ("9" * 20, None),
+        ("", None),
+        ("+1", None),
+        ("-1", None),
+        ("1e3", None),
+        ("\u0663", None),
+    ],
+)
+def test_a_header_counts_in_plain_digits(value: str, read: int | None) -> None:
+    assert Headers(side=Side.REQUEST, at=0.0, pairs=(("age", value),)).count("age") == read
+
+
+def test_a_header_that_is_not_there_counts_nothing() -> None:
+    assert HEADERS.count("age") is None
 
 
 def test_headers_alone_have_no_end_and_no_attributes() -> None:

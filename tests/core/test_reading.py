@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sidecar.core.events import Headers, Side
 from sidecar.core.policy import Bounds
-from sidecar.core.reading import UNREAD, Reading, Unread, number
+from sidecar.core.reading import UNREAD, Reading, Unread
 from sidecar.core.records import ErrorType, Failure, Record, Thought, Tokens
 from sidecar.core.responses import Answer
 from tests.core.play import CODINGS, cut, one_by_one
@@ -212,14 +212,6 @@ def test_a_strange_content_length_is_none(length: str) -> None:
     here = reading(JSON, ("content-length", length))
     here.feed(ANSWER, 1.0)
     assert not here.may_have_ended()
-
-
-@pytest.mark.parametrize(
-    ("value", "read"),
-    [(None, None), ("", None), ("+1", None), ("0", 0), ("007", 7), ("9" * 19, 10**19 - 1), ("9" * 20, None)],
-)
-def test_a_header_counts_in_plain_digits(value: str | None, read: int | None) -> None:
-    assert number(value) == read
 
 
 # Bounds
