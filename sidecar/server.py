@@ -431,7 +431,7 @@ class Stream:
         """What `work` gives; None when it fails, as nobody foresaw: it must not cost anybody a byte."""
         try:
             return work(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the one place
+        except Exception as error:  # noqa: BLE001 - whatever it is
             interception = self._interception
             log.error("not understood", interception=interception and interception.id, error=_described(error))  # noqa: TRY400 - a trace may hold content
             if interception is not None and not isinstance(error, OutOfOrder):

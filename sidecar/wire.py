@@ -1,4 +1,4 @@
-"""Envoy's messages (envoy.service.ext_proc.v3) to core values and back. Here alone protobuf is known."""
+"""Envoy's messages (envoy.service.ext_proc.v3) to core values and back. Nothing else of a worker knows these."""
 
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache

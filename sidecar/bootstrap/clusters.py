@@ -1,4 +1,4 @@
-"""Whom Envoy talks to: the providers and the sidecar's workers."""
+"""Whom Envoy talks to: the sidecar's workers, and hosts elsewhere, of which providers are most of what is said here."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,1 +1,1 @@
-"""Records, seen as traces."""
+"""Records, seen as traces, metrics and log lines; requests and answers as files."""

@@ -1,4 +1,4 @@
-"""Attribute names, spelt here and nowhere else.
+"""Names of attributes that more than one place knows.
 
 Pinned, all of them in development: no package of constants exists that does not deprecate its own.
 

@@ -30,8 +30,8 @@ _OPERATION = (
     semconv.PROVIDER,
     semconv.REQUEST_MODEL,
     semconv.RESPONSE_MODEL,
-    "server.address",
-    "server.port",
+    semconv.SERVER_ADDRESS,
+    semconv.SERVER_PORT,
 )
 
 

@@ -7,7 +7,10 @@ from sidecar.telemetry.metrics import Metric, Metrics
 
 
 class Journaling:
-    """A `Watch` (recorder.watch) that counts. `database`: the file whose size it tells; None: somebody else does."""
+    """A `Watch` (recorder.journal.watch) that counts.
+
+    `database`: the file whose size it tells; None: somebody else does.
+    """
 
     def __init__(self, metrics: Metrics, database: Path | None = None) -> None:
         self._metrics = metrics
