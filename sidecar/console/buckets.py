@@ -1,6 +1,5 @@
 """A span of time in equal parts, few enough to be bars of a chart."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -23,10 +22,6 @@ class Buckets:
     def start(self, number: int) -> datetime:
         """When a part begins, UTC."""
         return _EPOCH + timedelta(seconds=number * self.step)
-
-    def starts(self) -> Sequence[datetime]:
-        """When each of them begins."""
-        return [self.start(number) for number in self.numbers]
 
     def of(self, dialect: str, moment: ColumnElement[datetime]) -> ColumnElement[int]:
         """The number of the part that a column's value is in."""

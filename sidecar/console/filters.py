@@ -70,10 +70,6 @@ class Asked:
         """The same with other values; None takes one away."""
         return replace(self, **changed)  # type: ignore[arg-type] # names of filters alone
 
-    def within(self, window: str) -> Self:
-        """The same over a span that ends now."""
-        return replace(self, window=window)
-
     def filters(self) -> dict[str, str]:
         """What is asked for beside the span."""
         values = {name: getattr(self, name) for name in (*COLUMNS, "status")}

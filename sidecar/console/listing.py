@@ -19,13 +19,10 @@ _TICK: Final = timedelta(microseconds=1)  # between two moments
 _COLUMNS: Final = (
     interceptions.c.id,
     interceptions.c.initiator_id.label("actor"),
-    interceptions.c.provider_name,
     interceptions.c.model,
     interceptions.c.client,
-    interceptions.c.client_session_id.label("session"),
     interceptions.c.status,
     interceptions.c.error_type,
-    interceptions.c.http_status,
     interceptions.c.started_at,
     interceptions.c.ended_at,
     interceptions.c.correlating_tool_call_id.label("call"),
@@ -45,13 +42,10 @@ class Row:
 
     id: str
     actor: str
-    provider_name: str
     model: str
     client: str
-    session: str | None
     status: str | None
     error_type: str | None
-    http_status: int | None
     started_at: datetime
     ended_at: datetime | None
     call: str | None

@@ -55,10 +55,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """`times`: every part of the span, in order; `step`: how many seconds one is; `unpriced`: models' names."""
+    """`times`: every part of the span, in order; `unpriced`: models' names."""
 
     whole: Usage
-    step: int
     times: Sequence[tuple[datetime, Usage]]
     tables: Mapping[str, Table]
     unpriced: Sequence[str]
@@ -80,7 +79,6 @@ def overview(connection: Connection, asked: Asked) -> Overview:
             usages[getattr(row, name)].tokens.add(tokens)
     return Overview(
         whole=_sum(found["part"].values()),
-        step=parts.step,
         times=[(parts.start(number), found["part"][number]) for number in parts.numbers],
         tables={name: _table(found[name]) for name in GROUPINGS},
         unpriced=sorted(unpriced),

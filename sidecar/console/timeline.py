@@ -29,14 +29,11 @@ _KINDS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One record. `row`: its columns; `at`: seconds since the interception's start; `tokens`: what it counted."""
+    """One record. `row`: its columns; `at`: seconds since the interception's start."""
 
     kind: str
-    id: str
-    created_at: datetime
     at: float
     row: Any
-    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +72,13 @@ def timeline(connection: Connection, interception: str) -> Timeline | None:
     if row is None:
         return None
     found = {kind: list(_moments(connection, kind, table, row)) for kind, table in _KINDS}
-    moments = sorted((one for kind in found.values() for one in kind[:CHILDREN]), key=attrgetter("created_at", "id"))
+    shown = (one for rows in found.values() for one in rows[:CHILDREN])
     whole = Tokens()
     for one in _counted(connection, row):
         whole.add(one)
     return Timeline(
         row=row,
-        moments=moments,
+        moments=sorted(shown, key=attrgetter("row.created_at", "row.id")),
         more=[kind for kind, rows in found.items() if len(rows) > CHILDREN],
         tokens=whole,
         asked_by=_asked_by(connection, row),
@@ -100,8 +97,7 @@ def pretty(text: str) -> str:
 def _moments(connection: Connection, kind: str, table: Table, row: Any) -> Iterator[Moment]:  # noqa: ANN401 - SQLAlchemy's row
     these = select(*_columns(table)).where(table.c.interception_id == row.id)
     for child in connection.execute(these.order_by(table.c.created_at, table.c.id).limit(CHILDREN + 1)):
-        at = (child.created_at - row.started_at).total_seconds()
-        yield Moment(kind=kind, id=child.id, created_at=child.created_at, at=at, row=child)
+        yield Moment(kind=kind, at=(child.created_at - row.started_at).total_seconds(), row=child)
 
 
 def _counted(connection: Connection, row: Any) -> Iterator[Tokens]:  # noqa: ANN401 - SQLAlchemy's row

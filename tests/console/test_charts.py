@@ -13,7 +13,7 @@ START = datetime(2026, 3, 1, 12, 34, 56, tzinfo=UTC)
 
 def overview(*requests: int) -> Overview:
     times = [(START + timedelta(hours=number), Usage(requests=count)) for number, count in enumerate(requests)]
-    return Overview(whole=Usage(requests=sum(requests)), step=3600, times=times, tables={}, unpriced=[])
+    return Overview(whole=Usage(requests=sum(requests)), times=times, tables={}, unpriced=[])
 
 
 @given(st.lists(st.integers(min_value=0, max_value=2**62), min_size=1, max_size=60))
