@@ -12,7 +12,6 @@ from sidecar.console import money
 from sidecar.console.filters import Asked
 from sidecar.console.money import Tokens
 from sidecar.recorder.schema import Moment, interceptions, token_usages, tool_usages
-from sidecar.recorder.usage.stretches import stretch
 
 ROWS: Final = 50
 _TICK: Final = timedelta(microseconds=1)  # between two moments
@@ -102,11 +101,10 @@ def _page(connection: Connection, statement: Select[Any], asked: Asked) -> Page:
 
 
 def _tokens(connection: Connection, asked: Asked, ids: Sequence[str]) -> defaultdict[str, Tokens]:
-    groups = [token_usages.c.interception_id, *stretch(asked.since, asked.until)]
-    both = token_usages.join(interceptions, token_usages.c.interception_id == interceptions.c.id)
-    statement = select(*groups, *money.sums()).select_from(both).where(token_usages.c.interception_id.in_(ids))
+    owner = token_usages.c.interception_id
+    statement = money.statement([owner], asked.since, asked.until, owner.in_(ids))
     found: defaultdict[str, Tokens] = defaultdict(Tokens)
-    for row in connection.execute(statement.group_by(*(str(column.key) for column in groups))) if ids else ():
+    for row in connection.execute(statement) if ids else ():
         found[row.interception_id].add(money.tokens(row))
     return found
 

@@ -1,13 +1,16 @@
 """What the tokens of a group of rows cost, all of one `Stretch`."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, func
+from sqlalchemy import ColumnElement, Select, case, func, select
 
 from sidecar.recorder.schema import token_usages
 from sidecar.recorder.usage import prices
+from sidecar.recorder.usage.stretches import answers, stretch
 
 # Beyond a terabyte of tokens in one answer somebody errs, and their sum must not be more than a database can add up.
 _MOST: Final = 2**40
@@ -36,22 +39,24 @@ class Tokens:
         self.unknown += other.unknown
 
 
-def sums() -> list[ColumnElement[int]]:
-    """The columns that `tokens` reads: of a group's answers the sums."""
-    columns = {
-        "input": token_usages.c.input_tokens,
-        "cached": token_usages.c.cache_read_input_tokens,
-        "written": token_usages.c.cache_write_input_tokens,
-        "output": token_usages.c.output_tokens,
-    }
-    return [
-        func.count().label("answers"),
-        *(func.sum(case((column > _MOST, _MOST), else_=column)).label(name) for name, column in columns.items()),
-    ]
+def statement(
+    groups: Sequence[ColumnElement[Any]], since: datetime, until: datetime, *within: ColumnElement[bool]
+) -> Select[Any]:
+    """Rows of the groups, one for each `Stretch` they have, for `tokens`.
+
+    Of the answers `within`, to interceptions that all started in this span.
+    """
+    columns = [*groups, *stretch(since, until)]
+    return select(*columns, *_sums()).select_from(answers()).where(*within).group_by(*names(columns))
+
+
+def names(groups: Iterable[ColumnElement[Any]]) -> list[str]:
+    """What to group by: PostgreSQL would not know two expressions with parameters for the same."""
+    return [str(column.key) for column in groups]
 
 
 def tokens(row: Any) -> Tokens:  # noqa: ANN401 - SQLAlchemy's row: int from SQLite, Decimal from PostgreSQL
-    """Those of a row of `stretch` and `sums`."""
+    """Those of a row of `statement`."""
     found = Tokens(
         input=int(row.input),
         cached=int(row.cached),
@@ -66,3 +71,16 @@ def tokens(row: Any) -> Tokens:  # noqa: ANN401 - SQLAlchemy's row: int from SQL
     else:
         found.cost = cost
     return found
+
+
+def _sums() -> list[ColumnElement[int]]:
+    columns = {
+        "input": token_usages.c.input_tokens,
+        "cached": token_usages.c.cache_read_input_tokens,
+        "written": token_usages.c.cache_write_input_tokens,
+        "output": token_usages.c.output_tokens,
+    }
+    return [
+        func.count().label("answers"),
+        *(func.sum(case((column > _MOST, _MOST), else_=column)).label(name) for name, column in columns.items()),
+    ]

@@ -13,8 +13,7 @@ from sidecar.console.buckets import Buckets, buckets
 from sidecar.console.filters import COLUMNS, Asked
 from sidecar.console.money import Tokens
 from sidecar.console.store import TooMuch
-from sidecar.recorder.schema import interceptions, token_usages
-from sidecar.recorder.usage.stretches import stretch
+from sidecar.recorder.schema import interceptions
 
 GROUPINGS: Final = ("actor", "model", "client")
 _SHOWN: Final = 20  # names in a table; the others are one line
@@ -87,24 +86,17 @@ def overview(connection: Connection, asked: Asked) -> Overview:
 
 def _requests(dialect: str, asked: Asked, parts: Buckets) -> Select[Any]:
     groups = [*_groups(dialect, parts), interceptions.c.status]
-    return _grouped(select(*groups, func.count().label("requests")), groups).where(*asked.where())
+    return select(*groups, func.count().label("requests")).where(*asked.where()).group_by(*money.names(groups))
 
 
 def _tokens(dialect: str, asked: Asked, parts: Buckets) -> Select[Any]:
     """Apart from the requests: one may have been answered twice, or not at all."""
-    groups = [*_groups(dialect, parts), *stretch(asked.since, asked.until)]
-    both = interceptions.join(token_usages, token_usages.c.interception_id == interceptions.c.id)
-    return _grouped(select(*groups, *money.sums()).select_from(both), groups).where(*asked.where())
+    return money.statement(_groups(dialect, parts), asked.since, asked.until, *asked.where())
 
 
 def _groups(dialect: str, parts: Buckets) -> list[ColumnElement[Any]]:
     names = [COLUMNS[name].label(name) for name in GROUPINGS]
     return [parts.of(dialect, interceptions.c.started_at).label("part"), *names]
-
-
-def _grouped(statement: Select[Any], groups: Sequence[ColumnElement[Any]]) -> Select[Any]:
-    # By name: PostgreSQL would not know two expressions with parameters for the same.
-    return statement.group_by(*(str(column.key) for column in groups))
 
 
 def _rows(connection: Connection, statement: Select[Any]) -> Iterator[Any]:

@@ -11,8 +11,7 @@ from sqlalchemy import Connection, Select, Text, case, func, select, tuple_
 from sidecar.console import money
 from sidecar.console.filters import Asked
 from sidecar.console.money import Tokens
-from sidecar.recorder.schema import Moment, interceptions, token_usages
-from sidecar.recorder.usage.stretches import stretch
+from sidecar.recorder.schema import Moment, interceptions
 
 ROWS: Final = 50
 _Key = tuple[str, str]
@@ -92,15 +91,11 @@ def _statement(asked: Asked, after: Place | None) -> Select[Any]:
 
 
 def _tokens(connection: Connection, asked: Asked, keys: Sequence[_Key]) -> defaultdict[_Key, Tokens]:
-    actor, session = interceptions.c.initiator_id.label("actor"), interceptions.c.client_session_id.label("session")
-    groups = [actor, session, *stretch(asked.since, asked.until)]
-    both = interceptions.join(token_usages, token_usages.c.interception_id == interceptions.c.id)
-    these = [
-        interceptions.c.initiator_id.in_({actor for actor, _ in keys}),
-        interceptions.c.client_session_id.in_({session for _, session in keys}),
-    ]
-    statement = select(*groups, *money.sums()).select_from(both).where(*asked.where(), *these)
+    actor, session = interceptions.c.initiator_id, interceptions.c.client_session_id
+    groups = [actor.label("actor"), session.label("session")]
+    these = [actor.in_({actor for actor, _ in keys}), session.in_({session for _, session in keys})]
+    statement = money.statement(groups, asked.since, asked.until, *asked.where(), *these)
     found: defaultdict[_Key, Tokens] = defaultdict(Tokens)
-    for row in connection.execute(statement.group_by(*(str(column.key) for column in groups))) if keys else ():
+    for row in connection.execute(statement) if keys else ():
         found[row.actor, row.session].add(money.tokens(row))
     return found

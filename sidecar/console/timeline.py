@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Table, func, select
 from sidecar.console import money
 from sidecar.console.money import Tokens
 from sidecar.recorder.schema import interceptions, model_thoughts, token_usages, tool_usages, user_prompts
-from sidecar.recorder.usage.stretches import stretch
 
 TEXT: Final = 100_000  # characters of one text that a page shows
 CHILDREN: Final = 500  # records of one kind that a page shows
@@ -101,11 +100,9 @@ def _moments(connection: Connection, kind: str, table: Table, row: Any) -> Itera
 
 
 def _counted(connection: Connection, row: Any) -> Iterator[Tokens]:  # noqa: ANN401 - SQLAlchemy's row
-    groups = stretch(row.started_at, row.started_at + timedelta(microseconds=1))
-    both = token_usages.join(interceptions, token_usages.c.interception_id == interceptions.c.id)
-    statement = select(*groups, *money.sums()).select_from(both).where(token_usages.c.interception_id == row.id)
-    for found in connection.execute(statement.group_by(*(str(column.key) for column in groups))):
-        yield money.tokens(found)
+    until = row.started_at + timedelta(microseconds=1)
+    statement = money.statement([], row.started_at, until, token_usages.c.interception_id == row.id)
+    return map(money.tokens, connection.execute(statement))
 
 
 def _asked_by(connection: Connection, row: Any) -> Other | None:  # noqa: ANN401 - SQLAlchemy's row
