@@ -1,4 +1,4 @@
-"""What the database adds up is what each answer costs by itself: `prices.cost` is the oracle."""
+"""What the database adds up is what each answer costs by itself: `single_costs` is the oracle."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sidecar.recorder.usage import Usage, costs, prices, totals
 from tests import stores
+from tests.recorder import single_costs
 from tests.stores import Database, interception, opened, tokens, tool
 
 KNOWN = "gpt-5.6-sol"  # with a history, prices by length, and a price list for each service tier
@@ -127,7 +128,7 @@ def _cost(exchange: Exchange, answer: Answer) -> Decimal | None:
     counts = (answer.counts[kind] for kind in kinds)
     named = dict(zip(("input", "output", "cache_read", "cache_write"), counts, strict=True))
     model = answer.provider_model or exchange.row["model"]
-    return prices.cost(exchange.row["provider"], model, exchange.at, **named, service_tier=answer.tier)
+    return single_costs.cost(exchange.row["provider"], model, exchange.at.date(), answer.tier, **named)
 
 
 def _text(at: datetime) -> str:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime
 from decimal import Context, Decimal, localcontext
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.recorder.usage import prices
+from tests.recorder import single_costs
 
 DAY = date(2026, 11, 25)  # the data that is locked knows what was in force then, and it is no longer going to change
 FLAGSHIP = "gpt-5.6-sol"  # with a history, tiers by length, and a price for each service tier
@@ -25,8 +26,8 @@ usages = st.fixed_dictionaries(dict.fromkeys(NONE, counts))
 days = st.dates(date(2024, 1, 1), date(2027, 12, 31))
 
 
-def cost(model: str = FLAGSHIP, at: datetime | date = DAY, tier: str | None = None, **counts: int) -> Decimal | None:
-    return prices.cost("openai", model, at, **(NONE | counts), service_tier=tier)
+def cost(model: str = FLAGSHIP, at: date = DAY, tier: str | None = None, **counts: int) -> Decimal | None:
+    return single_costs.cost("openai", model, at, tier, **(NONE | counts))
 
 
 def theirs(model: str, at: date, tier: str | None, used: dict[str, int]) -> Decimal:
@@ -88,7 +89,7 @@ def test_what_the_provider_says_it_used_is_found_too() -> None:
 )
 def test_what_is_not_known_is_not_guessed(provider: str, model: str) -> None:
     """A model of another provider neither: who serves it sets its price."""
-    assert prices.cost(provider, model, DAY, input=1, output=0, cache_read=0, cache_write=0) is None
+    assert single_costs.cost(provider, model, DAY, **(NONE | {"input": 1})) is None
 
 
 @pytest.mark.parametrize("count", [-1, prices.MOST + 1, 2**63 - 1])
@@ -130,17 +131,6 @@ def test_nothing_costs_nothing() -> None:
     assert cost("gpt-5") == 0
 
 
-def test_a_day_is_one_of_utc() -> None:
-    """OpenAI's price of 21 August begins with that day in Greenwich, wherever a clock hangs."""
-    begins = datetime(2026, 8, 21, tzinfo=UTC)
-    before = begins - timedelta(microseconds=1)
-    west = timezone(timedelta(hours=-11))
-    new, old = cost(at=begins, input=1), cost(at=before, input=1)
-    assert new != old
-    assert (cost(at=begins.astimezone(west), input=1), cost(at=before.astimezone(west), input=1)) == (new, old)
-    assert (cost(at=begins.replace(tzinfo=None), input=1), cost(at=begins.date(), input=1)) == (new, new)
-
-
 def test_a_long_request_costs_more_and_all_of_it() -> None:
     """As soon as its input, the cached included, is longer than the tier: by one token."""
     short = cost(input=LONG - 2, cache_read=1, cache_write=1)
@@ -169,10 +159,11 @@ NO_NETWORK = """
 import sys
 heard = []
 sys.addaudithook(lambda event, _: heard.append(event) if event.startswith("socket.") else None)
-import datetime, threading
+import threading
 from sidecar.recorder.usage import prices
 assert "genai_prices" not in sys.modules, "it delays whoever needs no prices"
-assert prices.cost("openai", "gpt-5", datetime.date(2026, 11, 25), input=1, output=1, cache_read=1, cache_write=1)
+known = prices.rates("openai", "gpt-5", None, len(prices.changes()), 0)
+assert known.cost(input=1, output=1, cache_read=1, cache_write=1)
 assert prices.date()
 assert threading.active_count() == 1
 assert not heard, heard

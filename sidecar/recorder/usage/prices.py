@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from functools import cache, lru_cache
@@ -60,28 +59,6 @@ class Rates:
 
 
 NOTHING_KNOWN: Final = Rates(input=None, output=None, cache_read=None, cache_write=None)
-
-
-def cost(  # noqa: PLR0913 - what a price depends on
-    provider: str,
-    model: str,
-    at: dt.datetime | dt.date,
-    *,
-    input: int,  # noqa: A002 - what it is called everywhere
-    output: int,
-    cache_read: int,
-    cache_write: int,
-    service_tier: str | None = None,
-) -> Decimal | None:
-    """What one response's tokens cost, in US dollars; None: not known. Quick: what it looks up, it remembers.
-
-    `provider`: its type; `model`: what the provider says it used (`provider_model`), else what it was asked for; `at`:
-    when the interception started, its day (UTC) counts; `input` is without the cached tokens, as in the records.
-    """
-    counts = {"input": input, "output": output, "cache_read": cache_read, "cache_write": cache_write}
-    is_sound = all(0 <= count <= MOST for count in counts.values())
-    bracket = bisect_left(lengths(), input + cache_read + cache_write) if is_sound else ABSURD
-    return rates(provider, model, service_tier, bisect_right(changes(), _day(at)), bracket).cost(**counts)
 
 
 @lru_cache(maxsize=4096)
@@ -207,9 +184,3 @@ def _starts(price: ModelPrice) -> Iterator[int]:
 def _moment(period: int) -> dt.datetime:
     day = changes()[period - 1] if period else dt.date.min
     return dt.datetime.combine(day, dt.time.min, dt.UTC)
-
-
-def _day(at: dt.datetime | dt.date) -> dt.date:
-    if not isinstance(at, dt.datetime):
-        return at
-    return (at.astimezone(dt.UTC) if at.tzinfo else at).date()
