@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from sidecar.recorder.usage import costs, prices
-from sidecar.recorder.usage.sums import GROUPINGS, TOKENS, Grouping, Tokens, started_within, statement, whole
+from sidecar.recorder.usage.sums import GROUPINGS, TOKENS, Grouping, Tokens, started_within, statement
 
 Count = Literal["interceptions", "failed", "open", Tokens, "tool_calls"]
 COUNTS: tuple[Count, ...] = ("interceptions", "failed", "open", *TOKENS, "tool_calls")
@@ -95,8 +95,8 @@ def totals(connection: Connection, since: date | None = None, until: date | None
 
 
 def _sum(row: Any) -> _Sum:  # noqa: ANN401 - SQLAlchemy's mapping: int from SQLite, Decimal from PostgreSQL
-    counts = {count: whole(row, count) if count in TOKENS else int(row[count]) for count in COUNTS}
-    return _Sum(name=row["name"], counts=counts, cost=costs.units(row), unpriced=int(row["unpriced"]))
+    counts = {count: costs.joined(row, count) if count in TOKENS else int(row[count]) for count in COUNTS}
+    return _Sum(name=row["name"], counts=counts, cost=costs.joined(row, "cost"), unpriced=int(row["unpriced"]))
 
 
 def _whole(days: Iterable[_Sum]) -> _Sum:

@@ -2,7 +2,7 @@
 
     answers ─▶ their different stretches ─▶ a price for each ─▶ a table that the answers are joined with
 
-Whole numbers of a small unit are added up, since SQLite has no decimals; in halves, as a sum need not fit into 64 bits.
+Whole numbers of a small unit are added up, since SQLite has no decimals.
 """
 
 import json
@@ -64,14 +64,19 @@ def priced(rates: CTE) -> FromClause:
 def sums(rates: CTE) -> Iterator[Label[int]]:
     """Of a group of `priced` the cost, in halves, and `unpriced`: 1 if an answer's price is not known."""
     cost = _cost(rates)
-    yield _sum(cost.bitwise_rshift(literal(_BITS, Integer))).label("cost_high")
-    yield _sum(cost.bitwise_and(literal(2**_BITS - 1, BigInteger))).label("cost_low")
+    yield from halves("cost", cost)
     yield func.max(case((and_(cost.is_(None), token_usages.c.id.is_not(None)), 1), else_=0)).label("unpriced")
 
 
-def units(row: Any) -> int:  # noqa: ANN401 - SQLAlchemy's mapping: int from SQLite, Decimal from PostgreSQL
-    """The cost whose halves are in the row, as a number of `UNIT`."""
-    return (int(row["cost_high"]) << _BITS) + int(row["cost_low"])
+def halves(name: str, number: ColumnElement[int]) -> Iterator[Label[int]]:
+    """The sum of a group's numbers, NULL as 0: whole it would fail beyond 64 bits, and one absurd count the report."""
+    yield _sum(number.bitwise_rshift(literal(_BITS, Integer))).label(f"{name}_high")
+    yield _sum(number.bitwise_and(literal(2**_BITS - 1, BigInteger))).label(f"{name}_low")
+
+
+def joined(row: Any, name: str) -> int:  # noqa: ANN401 - SQLAlchemy's mapping: int from SQLite, Decimal from PostgreSQL
+    """The sum whose halves are in the row. A cost is a number of `UNIT`."""
+    return (int(row[f"{name}_high"]) << _BITS) + int(row[f"{name}_low"])
 
 
 def dollars(units: int) -> str:

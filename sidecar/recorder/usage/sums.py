@@ -1,21 +1,16 @@
 """The statement that adds up the records, for SQLite and PostgreSQL."""
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
-from typing import Any, Final, Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import (
     CTE,
-    BigInteger,
     ColumnElement,
     CompoundSelect,
-    Integer,
-    Label,
     Select,
     Subquery,
     Text,
     case,
-    cast,
     func,
     literal,
     select,
@@ -31,7 +26,6 @@ Tokens = Literal["input_tokens", "output_tokens", "cache_read_input_tokens", "ca
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 TOKENS: tuple[Tokens, ...] = get_args(Tokens)
 Limits = list[ColumnElement[bool]]
-_HALF: Final = 32  # bits
 
 
 def started_within(since: date | None, until: date | None) -> Limits:
@@ -45,7 +39,7 @@ def started_within(since: date | None, until: date | None) -> Limits:
 
 
 def statement(dialect: str, within: Limits, rates: CTE) -> CompoundSelect[tuple[object, ...]]:
-    """Rows of `grouping`, `name` and sums: those of tokens in halves, the cost as `costs.sums` has it.
+    """Rows of `grouping`, `name` and sums: those of tokens in halves, as `costs.sums` has the cost.
 
     The rows are joined once and grouped four times.
     """
@@ -59,11 +53,6 @@ def statement(dialect: str, within: Limits, rates: CTE) -> CompoundSelect[tuple[
             for grouping in GROUPINGS
         )
     )
-
-
-def whole(row: Any, name: Tokens) -> int:  # noqa: ANN401 - SQLAlchemy's mapping: int from SQLite, Decimal from PostgreSQL
-    """The sum whose halves are in the row."""
-    return (int(row[f"{name}_high"]) << _HALF) + int(row[f"{name}_low"])
 
 
 def _facts(dialect: str, within: Limits, rates: CTE) -> CTE:
@@ -81,7 +70,7 @@ def _facts(dialect: str, within: Limits, rates: CTE) -> CTE:
             literal(1).label("interceptions"),
             func.max(_one_if(interceptions.c.status == "failed")).label("failed"),
             func.max(_one_if(interceptions.c.ended_at.is_(None))).label("open"),
-            *_tokens(),
+            *(half for name in TOKENS for half in costs.halves(name, token_usages.c[name])),
             *costs.sums(rates),
             func.coalesce(func.max(tools.c.tool_calls), 0).label("tool_calls"),
         )
@@ -92,14 +81,6 @@ def _facts(dialect: str, within: Limits, rates: CTE) -> CTE:
     )
 
 
-def _tokens() -> Iterator[Label[int]]:
-    """Sums in halves: a sum of whole ones would fail beyond 64 bits, and an absurd count would cost all the report."""
-    for name in TOKENS:
-        count = func.coalesce(token_usages.c[name], 0)
-        yield _sum(count.bitwise_rshift(literal(_HALF, Integer))).label(f"{name}_high")
-        yield _sum(count.bitwise_and(literal(2**_HALF - 1, BigInteger))).label(f"{name}_low")
-
-
 def _tools(within: Limits) -> Subquery:
     """One row for each interception that has any."""
     owner = tool_usages.c.interception_id
@@ -107,10 +88,6 @@ def _tools(within: Limits) -> Subquery:
     # Said again, so that a few days cost no walk through all there is.
     few = found.where(owner.in_(select(interceptions.c.id).where(*within))) if within else found
     return few.subquery("tools")
-
-
-def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
-    return cast(func.sum(column), BigInteger)
 
 
 def _one_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
