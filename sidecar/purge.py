@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from sidecar.core.errors import BadSetting
-from sidecar.recorder import erasure
+from sidecar.recorder import erasure, reading
 from sidecar.recorder.batches import INTERCEPTIONS, TABLES
 from sidecar.recorder.erasure import Counts, Erasure, Scope
 from sidecar.recorder.erasure.sqlite import SqliteErasure
@@ -39,7 +39,7 @@ _AGAIN: Final = "open interceptions are left: run again when they have ended"
 def purge(  # noqa: PLR0913 - the command's options
     settings: Settings,
     *,
-    before: date | str | None = None,
+    before: str | None = None,
     actor: str | None = None,
     dry_run: bool = False,
     yes: bool = False,
@@ -124,14 +124,10 @@ class _Places:
         return self._store.forget(self._journal.ended(self._store.opened(scope)), _pause)
 
 
-def _scope(before: date | str | None, actor: str | None) -> Scope:
+def _scope(before: str | None, actor: str | None) -> Scope:
     if before is None and actor is None:
         raise BadSetting(_NO_SCOPE)
-    try:
-        day = date.fromisoformat(before) if isinstance(before, str) else before
-    except ValueError:
-        msg = f"--before = {before!r}: expected a day, YYYY-MM-DD"
-        raise BadSetting(msg) from None
+    day = reading.day("--before", before)
     return Scope(before=datetime.combine(day, time.min, UTC) if day else None, actor=actor)
 
 

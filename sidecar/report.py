@@ -29,7 +29,7 @@ class Report(Totals):
     not_forwarded: NotRequired[int]
 
 
-def totals(settings: Settings, since: date | str | None = None, until: date | str | None = None) -> Report:
+def totals(settings: Settings, since: str | None = None, until: str | None = None) -> Report:
     """Usage of what started from `since` to `until`: days (`YYYY-MM-DD`) in UTC, both included, None for no limit.
 
     What the store holds, all of it at one moment; neither does it wait for who writes nor they for it. Raises

@@ -2,7 +2,6 @@ import io
 import json
 import sqlite3
 from contextlib import closing
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import cast
 
@@ -157,19 +156,17 @@ def test_two_usages_of_one_interception_count_it_once(database: Path) -> None:
     [
         (None, "2001-09-09", ["alice"]),
         ("2001-09-10", None, ["bob"]),
-        (date(2001, 9, 9), date(2001, 9, 10), ["alice", "bob"]),
-        (datetime(2001, 9, 10, 12, tzinfo=UTC), datetime(2001, 9, 10, tzinfo=UTC), ["bob"]),
+        ("2001-09-09", "2001-09-10", ["alice", "bob"]),
+        ("2001-09-10", "2001-09-10", ["bob"]),
         ("2001-09-11", "9999-12-31", []),
     ],
 )
-def test_both_days_of_a_span_are_included(
-    busy: Path, since: date | str | None, until: date | str | None, names: list[str]
-) -> None:
+def test_both_days_of_a_span_are_included(busy: Path, since: str | None, until: str | None, names: list[str]) -> None:
     assert [line["name"] for line in totals(at(busy), since, until)["actor"]] == names
 
 
 def test_the_span_is_named_in_the_answer(busy: Path) -> None:
-    found = totals(at(busy), "2001-09-09", date(2001, 9, 10))
+    found = totals(at(busy), "2001-09-09", "2001-09-10")
     assert (found["since"], found["until"]) == ("2001-09-09", "2001-09-10")
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 from sidecar.core.errors import BadSetting
@@ -24,8 +23,8 @@ def export(  # noqa: PLR0913 - the command's options
     form: Format,
     path: Path | None = None,
     *,
-    since: date | str | None = None,
-    until: date | str | None = None,
+    since: str | None = None,
+    until: str | None = None,
     force: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
 from sqlalchemy import Engine, NullPool, create_engine, event
@@ -18,13 +18,22 @@ PATIENCE = 300.0  # seconds that PostgreSQL works at one statement
 Days = tuple[date | None, date | None]
 
 
-def days(since: date | str | None, until: date | str | None) -> Days:
+def days(since: str | None, until: str | None) -> Days:
     """From when to when: days (`YYYY-MM-DD`), both included, None for no limit. Raises `BadSetting`."""
-    first, last = _day("since", since), _day("until", until)
+    first, last = day("since", since), day("until", until)
     if first and last and first > last:
         msg = f"until = {last}: expected a day not before since = {first}"
         raise BadSetting(msg)
     return first, last
+
+
+def day(setting: str, text: str | None) -> date | None:
+    """A day (`YYYY-MM-DD`), None for none. Raises `BadSetting`."""
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        msg = f"{setting} = {text!r}: expected a day, YYYY-MM-DD"
+        raise BadSetting(msg) from None
 
 
 @contextmanager
@@ -69,15 +78,3 @@ def _postgresql(recorder: Recorder, limit: float | None) -> Iterator[Engine]:
         yield engine
     except DBAPIError as error:
         raise postgres.told(recorder, error) from None
-
-
-def _day(setting: str, value: date | str | None) -> date | None:
-    if isinstance(value, datetime):
-        return value.date()
-    if not isinstance(value, str):
-        return value
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        msg = f"{setting} = {value!r}: expected a day, YYYY-MM-DD"
-        raise BadSetting(msg) from None
