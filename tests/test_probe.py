@@ -153,7 +153,7 @@ def test_answer_that_does_not_come_is_told(nobody: str) -> None:
 
 
 def test_journal_that_goes_away_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(JournalUnavailable, match="unable to open"):
+    with pytest.raises(JournalUnavailable, match="there is no such file"):
         recorded(tmp_path / "gone.db", "a request id")
 
 

@@ -1,20 +1,18 @@
 """What the client saw and what the journal holds, brought down to the same facts, so that they can be compared."""
 
 import json
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from openai.types.responses import ResponseUsage
-from sqlalchemy import Connection, NullPool, RowMapping, Table, create_engine, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, RowMapping, Table, select
 
 from sidecar.core.privacy import Gate
 from sidecar.core.records import Prompt, Tool
 from sidecar.probe.asks import Ask, Seen
-from sidecar.recorder.journal.connection import unavailable, uri
+from sidecar.recorder.reading import journal
 from sidecar.recorder.schema import interceptions, token_usages, tool_usages, user_prompts
 
 _LATE = 3.0  # seconds: after one of them a response is let go, however slow the disk
@@ -65,20 +63,15 @@ def recorded(database: Path, request_id: str) -> Facts | None:
 
     Raises JournalUnavailable.
     """
-    reader = create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(uri(database, "ro"), uri=True), poolclass=NullPool
-    )
     late = time.monotonic() + _LATE
-    try:
+    with journal(database) as engine:
         while True:
-            with reader.connect() as connection:
+            with engine.connect() as connection:
                 found = _facts(connection, request_id)
             # The beginning is there before any answer, or never.
             if found is None or found.status != "open" or time.monotonic() > late:
                 return found
             time.sleep(_POLL)
-    except DBAPIError as error:
-        raise unavailable(database, error.orig) from error
 
 
 def differences(seen: Facts, record: Facts | None) -> tuple[str, ...]:
