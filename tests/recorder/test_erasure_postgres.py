@@ -10,7 +10,9 @@ import pytest
 from sidecar.recorder.batches import CHILDREN, TABLES, Batch, StoreUnavailable
 from sidecar.recorder.erasure import Counts, Scope
 from sidecar.recorder.erasure.postgres import PostgresErasure
-from sidecar.recorder.postgres.store import PostgresStore, engine, migrate, months
+from sidecar.recorder.postgres.connection import engine
+from sidecar.recorder.postgres.months import months
+from sidecar.recorder.postgres.store import PostgresStore, migrate
 from tests.e2e.waiting import PATIENCE
 from tests.postgres import Postgres, execute
 from tests.recorder import postgres_samples as samples

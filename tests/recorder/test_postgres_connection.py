@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from sidecar.core.errors import BadSetting
 from sidecar.recorder.batches import StoreUnavailable
-from sidecar.recorder.postgres.connection import StoreUnfit, conninfo, told
-from sidecar.recorder.postgres.store import PostgresStore, engine, migrate
+from sidecar.recorder.postgres.connection import StoreUnfit, conninfo, engine, told
+from sidecar.recorder.postgres.store import PostgresStore, migrate
 from sidecar.settings import Recorder
 from tests.postgres import Postgres
 from tests.recorder import postgres_samples as samples

@@ -10,7 +10,9 @@ from sqlalchemy import select
 
 from sidecar.recorder.batches import TABLES, StoreUnavailable
 from sidecar.recorder.journal.connection import REVISION
-from sidecar.recorder.postgres.store import PostgresStore, StoreUnfit, engine, migrate, months
+from sidecar.recorder.postgres.connection import StoreUnfit, engine
+from sidecar.recorder.postgres.months import months
+from sidecar.recorder.postgres.store import PostgresStore, migrate
 from sidecar.recorder.schema import interceptions, metadata
 from tests.postgres import Postgres, execute
 from tests.recorder import postgres_samples as samples

@@ -10,8 +10,9 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.recorder.batches import TABLES, Batch
 from sidecar.recorder.postgres import months as postgres_months
-from sidecar.recorder.postgres.months import touched
-from sidecar.recorder.postgres.store import PostgresStore, StoreUnfit, drop_months, engine, following, migrate, months
+from sidecar.recorder.postgres.connection import StoreUnfit, engine
+from sidecar.recorder.postgres.months import drop_months, following, months, touched
+from sidecar.recorder.postgres.store import PostgresStore, migrate
 from tests.postgres import Postgres, execute
 from tests.recorder import postgres_samples as samples
 

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from sidecar.recorder.batches import TABLES, StoreUnavailable
-from sidecar.recorder.postgres.store import PostgresStore, StoreUnfit, migrate
+from sidecar.recorder.postgres.connection import StoreUnfit
+from sidecar.recorder.postgres.store import PostgresStore, migrate
 from tests.postgres import Postgres, execute
 from tests.recorder import postgres_samples as samples
 

@@ -14,15 +14,15 @@ import psycopg
 from psycopg import errors
 
 from sidecar.recorder.batches import TABLES, Batch
-from sidecar.recorder.postgres.connection import StoreUnfit, conninfo, engine, told
+from sidecar.recorder.postgres.connection import conninfo, told
 from sidecar.recorder.postgres.migration import migrate
-from sidecar.recorder.postgres.months import KEEPING, add, drop_months, following, months, touched
+from sidecar.recorder.postgres.months import KEEPING, add, touched
 from sidecar.recorder.postgres.statements import END, INSERT, MISSING, arrays
 from sidecar.recorder.postgres.watch import Watch
 from sidecar.recorder.rows import Values
 from sidecar.settings import Recorder
 
-__all__ = ["PostgresStore", "StoreUnfit", "drop_months", "engine", "following", "migrate", "months"]
+__all__ = ["PostgresStore", "migrate"]
 
 PATIENCE: Final = 30.0  # seconds for one statement, which the server keeps
 LIMIT: Final = 60.0  # seconds for a batch, which we keep
