@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.core.errors import BadSetting
 from sidecar.recorder.batches import StoreUnavailable
-from sidecar.recorder.postgres.watch import Watch
+from sidecar.recorder.postgres.deadline import Deadline
 from sidecar.settings import Recorder
 
 CONNECT: Final = 5  # seconds for each address of a host
@@ -45,16 +45,16 @@ class StoreUnfit(StoreUnavailable):
 def engine(recorder: Recorder, *, limit: float | None = None) -> Engine:
     """For reading, migrating and retention. Every use connects anew. Raises `BadSetting`, and no password is in a repr.
 
-    `limit`: seconds after which a connection is cut, whatever it waits for (`Watch`). Its errors are SQLAlchemy's,
+    `limit`: seconds after which a connection is cut, whatever it waits for (`Deadline`). Its errors are SQLAlchemy's,
     whose text quotes no values; `told` makes one line of them.
     """
     parameters = conninfo(recorder)
-    watches: dict[int, Watch] = {}
+    deadlines: dict[int, Deadline] = {}
 
     def connected() -> psycopg.Connection[Any]:
         connection = psycopg.connect(**parameters)
         if limit is not None:  # from now on: SQLAlchemy asks something itself before anybody else does
-            watches[id(connection)] = Watch(connection, limit).__enter__()
+            deadlines[id(connection)] = Deadline(connection, limit).__enter__()
         try:
             connection.execute(_ISO)  # a database may have another, in which psycopg reads no time
             connection.commit()
@@ -65,8 +65,8 @@ def engine(recorder: Recorder, *, limit: float | None = None) -> Engine:
         return connection
 
     def closed(connection: object, _: object) -> None:
-        if watch := watches.pop(id(connection), None):
-            watch.__exit__()
+        if deadline := deadlines.pop(id(connection), None):
+            deadline.__exit__()
 
     made = create_engine("postgresql+psycopg://", creator=connected, poolclass=NullPool, hide_parameters=True)
     event.listen(made, "close", closed)

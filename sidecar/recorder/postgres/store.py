@@ -15,10 +15,10 @@ from psycopg import errors
 
 from sidecar.recorder.batches import TABLES, Batch
 from sidecar.recorder.postgres.connection import conninfo, told
+from sidecar.recorder.postgres.deadline import Deadline
 from sidecar.recorder.postgres.migration import migrate
 from sidecar.recorder.postgres.months import KEEPING, add, touched
 from sidecar.recorder.postgres.statements import END, INSERT, MISSING, arrays
-from sidecar.recorder.postgres.watch import Watch
 from sidecar.recorder.rows import Values
 from sidecar.settings import Recorder
 
@@ -64,7 +64,7 @@ class PostgresStore:
         """
         try:
             connection = self._connected()
-            with Watch(connection, self._limit):
+            with Deadline(connection, self._limit):
                 return self._stored(connection, batch) | _without_start(connection, batch)
         except (psycopg.Error, OSError) as error:
             self.close()

@@ -9,7 +9,7 @@ from typing import Any, Self
 import psycopg
 
 
-class Watch:
+class Deadline:
     """Within it the connection is cut after so many seconds, whereupon whoever waits for it gets an `OperationalError`.
 
     Time limits of the server's are the server's to keep, and TCP's are kept by a kernel that is alive.
