@@ -9,13 +9,13 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS
 from sidecar.recorder.erasure import Scope
+from sidecar.recorder.postgres.connection import FORBIDDEN
 from sidecar.recorder.postgres.months import drop_months, following, months
 from sidecar.recorder.schema import interceptions, metadata
 
 # An interception that has been open for longer is taken for one of a host that is gone for good: it goes with its
 # month. One that is younger keeps its month, in which the others go one by one.
 LOST: Final = timedelta(days=7)
-_FORBIDDEN: Final = "42501"
 _LOCKED: Final = "55P03"
 
 _children: Final = [metadata.tables[table] for table in CHILDREN]
@@ -50,9 +50,9 @@ def belated(connection: Connection, end: datetime) -> Counter[str]:
 
 def there(connection: Connection, end: datetime) -> Counter[str]:
     """How many rows the months before `end` have."""
-    rows = Counter({INTERCEPTIONS: _count(connection, interceptions, interceptions.c.started_at < end)})
+    rows = Counter({INTERCEPTIONS: count(connection, interceptions, interceptions.c.started_at < end)})
     for table in _children:
-        rows[table.name] = _count(connection, table, table.c.created_at < end)
+        rows[table.name] = count(connection, table, table.c.created_at < end)
     return rows
 
 
@@ -61,14 +61,15 @@ def dropped(engine: Engine, end: datetime) -> bool:
     try:
         drop_months(engine, end.date())
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) not in {_FORBIDDEN, _LOCKED}:
+        if getattr(error.orig, "sqlstate", None) not in {FORBIDDEN, _LOCKED}:
             raise
         return False
     return True
 
 
-def _count(connection: Connection, table: Table, condition: ColumnElement[bool]) -> int:
-    return connection.execute(select(func.count()).select_from(table).where(condition)).scalar_one()
+def count(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> int:
+    """How many rows satisfy them all."""
+    return connection.execute(select(func.count()).select_from(table).where(*conditions)).scalar_one()
 
 
 def _start(day: date) -> datetime:

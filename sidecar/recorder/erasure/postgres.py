@@ -17,7 +17,6 @@ from sqlalchemy import (
     delete,
     exists,
     false,
-    func,
     or_,
     select,
     true,
@@ -27,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sidecar.recorder.batches import CHILDREN, INTERCEPTIONS, TABLES
 from sidecar.recorder.erasure import Counts, Pace, Pause, Progress, Scope, first_id, nobody, sweep
-from sidecar.recorder.erasure.months import belated, dropped, expired, there
+from sidecar.recorder.erasure.months import belated, count, dropped, expired, there
 from sidecar.recorder.postgres.connection import engine, told
 from sidecar.recorder.schema import interceptions, metadata
 from sidecar.settings import Recorder
@@ -70,11 +69,11 @@ class PostgresErasure:
             end = expired(self._engine, connection, scope)
             gone = or_(_ended, interceptions.c.started_at < end if end else false())
             owners = select(interceptions.c.id).where(_within(scope), gone)
-            rows = Counter({INTERCEPTIONS: _count(connection, interceptions, _within(scope), gone)})
+            rows = Counter({INTERCEPTIONS: count(connection, interceptions, _within(scope), gone)})
             for table in _children:
-                rows[table.name] = _count(connection, table, table.c.interception_id.in_(owners))
-                rows[table.name] += _count(connection, table, _is_orphan(table, scope))
-            return Counts(rows=+rows, left=_count(connection, interceptions, _within(scope), ~gone))
+                rows[table.name] = count(connection, table, table.c.interception_id.in_(owners))
+                rows[table.name] += count(connection, table, _is_orphan(table, scope))
+            return Counts(rows=+rows, left=count(connection, interceptions, _within(scope), ~gone))
 
     def erase(self, scope: Scope, pause: Pause, progress: Progress = nobody) -> Counts:
         """Delete it."""
@@ -85,7 +84,7 @@ class PostgresErasure:
                 for part in self._parts(connection, scope, pace, progress):
                     gone += part
             with connection.begin():
-                left = _count(connection, interceptions, _within(scope), ~_ended)
+                left = count(connection, interceptions, _within(scope), ~_ended)
         return Counts(rows=gone, left=left)
 
     def settle(self, pause: Pause, *, rewrite: bool = False) -> str:  # noqa: ARG002 - there is nothing to wait for
@@ -201,10 +200,6 @@ class PostgresErasure:
 def _page(connection: Connection, query: Select[Any]) -> Sequence[_Found]:
     with connection.begin():
         return [(row[0], row[1]) for row in connection.execute(query)]
-
-
-def _count(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> int:
-    return connection.execute(select(func.count()).select_from(table).where(*conditions)).scalar_one()
 
 
 def _within(scope: Scope) -> ColumnElement[bool]:

@@ -25,11 +25,11 @@ DEFAULTS: Final[dict[str, Any]] = {
 }
 _ISO: Final = "SET datestyle = 'ISO, YMD'"
 _READ_ONLY: Final = "25006"
-_FORBIDDEN: Final = "42501"
+FORBIDDEN: Final = "42501"
 _NO_TABLE: Final = "42P01"
 _HINTS: Final = {
     _READ_ONLY: "it takes no writes: a standby, or set to read only",
-    _FORBIDDEN: "the role lacks a privilege that this takes",
+    FORBIDDEN: "the role lacks a privilege that this takes",
     _NO_TABLE: "a table is missing; start this version of the sidecar on it with a role that may create tables",
     "53100": "its disk is full",
     "55P03": "another transaction holds what this takes",
@@ -89,7 +89,7 @@ def told(recorder: Recorder, error: Exception) -> StoreUnavailable:
     """One line for the operator: which store, and why not. To be raised `from None`: its cause may quote values."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None)
-    kind = StoreUnfit if state in {_FORBIDDEN, _NO_TABLE} else StoreUnavailable
+    kind = StoreUnfit if state in {FORBIDDEN, _NO_TABLE} else StoreUnavailable
     return kind(f"store {recorder.place}: {_reason(recorder, cause, state)}")
 
 
