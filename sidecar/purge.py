@@ -5,18 +5,18 @@ journal ─▶ store        in this order, in the forwarder's turn: nothing that
 
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import ExitStack, closing, nullcontext
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from sidecar.core.errors import BadSetting
-from sidecar.recorder import erasure, reading
+from sidecar.progress import counting
+from sidecar.recorder import reading
 from sidecar.recorder.batches import INTERCEPTIONS, TABLES
 from sidecar.recorder.erasure import Counts, Erasure, Scope
 from sidecar.recorder.erasure.sqlite import SqliteErasure
@@ -99,7 +99,7 @@ class _Places:
         """Delete it, by place."""
         total = sum(counts.rows.get(INTERCEPTIONS, 0) for counts in planned.values())
         gone = {name: Counts() for name in self._all}
-        with _progress(total) as progress:
+        with counting(total) as progress:
             for name, place in self._all.items():
                 is_on_its_way = self._is_forwarded and place is self._journal
                 # Nothing that is deleted here can be on its way to the store any more, where it may take hours.
@@ -133,18 +133,6 @@ def _scope(before: str | None, actor: str | None) -> Scope:
 
 def _pause(seconds: float) -> bool:
     return threading.Event().wait(seconds)  # ctrl-C ends it
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[erasure.Progress]:
-    """A bar on standard error, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield erasure.nobody
-        return
-    columns = (TextColumn("interceptions"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, redirect_stderr=False) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda more: bar.advance(task, more)
 
 
 def _show(title: str, counts: Mapping[str, Counts]) -> None:

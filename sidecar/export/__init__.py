@@ -7,7 +7,7 @@ from pathlib import Path
 from sidecar.core.errors import BadSetting
 from sidecar.export.formats import Format, writer
 from sidecar.export.output import OutputFailed, output
-from sidecar.export.progress import counting
+from sidecar.progress import counting
 from sidecar.recorder import reading
 from sidecar.recorder.pages import extent, pages
 from sidecar.settings import Settings

@@ -1,4 +1,4 @@
-"""How far an export is, for whoever waits at a terminal."""
+"""How far an export or a purge is, for whoever waits at a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ Count = Callable[[int], None]
 
 
 @contextmanager
-def counting(total: int, *, shown: bool) -> Iterator[Count]:
+def counting(total: int, *, shown: bool = True) -> Iterator[Count]:
     """Call what is given with each number of interceptions that are done, out of `total`.
 
     `shown`: as a bar on standard error, if that is a terminal.
