@@ -1,6 +1,6 @@
 """What goes on from a journal to a store: rows of interceptions, as the tables hold them.
 
-journal ─ backlog.read ─▶ Batch ─ Store.put ─▶ PostgreSQL │ SQLite │ the Recorder service
+journal ─ Backlog.ended, .opened ─▶ Batch ─ Store.put ─▶ PostgreSQL │ SQLite │ the Recorder service
 """
 
 from collections.abc import Mapping, Sequence

@@ -55,10 +55,10 @@ class Moment(TypeDecorator[datetime]):
 
 
 metadata = MetaData()
-# SQLite keeps a table under its text key, without a second tree for row numbers: a commit writes fewer pages. An index
-# that only a reader would want costs every commit one page more, so there are few.
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
+# SQLite keeps a table under its text key, without a second tree for row numbers: a commit writes fewer pages. An index
+# that only a reader would want costs every commit one page more, so there are few.
 interceptions = Table(
     "interceptions",
     metadata,

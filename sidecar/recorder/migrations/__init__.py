@@ -1,1 +1,1 @@
-"""How the tables came to be, one revision a file. Run by `sidecar.recorder.journal.migration`."""
+"""How the tables came to be, one revision a file. Run by `journal.migration` and `postgres.migration`."""
