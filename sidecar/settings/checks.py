@@ -274,6 +274,14 @@ def file(value: Path | None) -> Path | None:
     return value
 
 
+def pair(cert: Path | None, key: Path | None, clients: Path | None = None) -> None:
+    """A certificate and its key come together, and `clients`, what clients' certificates are judged by, with them."""
+    if (cert is None) != (key is None):
+        refuse("both cert_file and key_file, or neither", "cert_file", str(cert or ""))
+    if clients and not cert:
+        refuse("only with cert_file and key_file", "client_ca_file", str(clients))
+
+
 def store(url: str) -> str:
     """Where records go: a file's path absolute, a database or a service by its host."""
     scheme, _, rest = url.partition("://")

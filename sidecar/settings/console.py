@@ -5,13 +5,13 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from sidecar.settings import checks
-from sidecar.settings.section import Section
+from sidecar.settings.section import Address, Section
 
 
 class Console(Section):
     """`[console]`: the page that shows what was recorded."""
 
-    listen: Annotated[str, AfterValidator(checks.address)] = "127.0.0.1:9480"
+    listen: Address = "127.0.0.1:9480"
     token: Annotated[SecretStr | None, AfterValidator(checks.key)] = None
     behind_proxy: bool = False
 

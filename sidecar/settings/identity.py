@@ -1,16 +1,14 @@
 """`[identity]`, `[[issuers]]`, `[tls]` and `[[policies]]`: who is asking, how that is proved, and what they may."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, model_validator
 
 from sidecar.core.permissions import Permission
 from sidecar.settings import checks
-from sidecar.settings.section import Section
+from sidecar.settings.section import OptionalFile, Section
 
-OptionalFile = Annotated[Path | None, BeforeValidator(checks.nothing), AfterValidator(checks.file)]
 Globs = Annotated[tuple[Annotated[str, AfterValidator(checks.glob)], ...], AfterValidator(checks.some)]
 
 
@@ -60,10 +58,7 @@ class Tls(Section):
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            checks.refuse("both cert_file and key_file, or neither", "cert_file", str(self.cert_file or ""))
-        if self.client_ca_file and not self.cert_file:
-            checks.refuse("only with cert_file and key_file", "client_ca_file", str(self.client_ca_file))
+        checks.pair(self.cert_file, self.key_file, self.client_ca_file)
         return self
 
 

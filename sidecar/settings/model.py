@@ -15,18 +15,15 @@ from sidecar.settings import checks
 from sidecar.settings.console import Console
 from sidecar.settings.credentials import Credentials
 from sidecar.settings.identity import Identity, Issuer, PolicyRule, Tls, sound
-from sidecar.settings.section import Section
+from sidecar.settings.section import Address, OptionalFile, OptionalPath, Section
 from sidecar.settings.telemetry import Dump, Telemetry
 
 # sun_path of sockaddr_un holds 108 bytes, the last of them a NUL (unix(7)).
 _SOCKET_BYTES = 107
 
-Address = Annotated[str, AfterValidator(checks.address)]
 LoopbackAddress = Annotated[str, AfterValidator(checks.loopback)]
 HeaderName = Annotated[str, AfterValidator(checks.header)]
 HeaderValue = Annotated[str, AfterValidator(checks.header_value)]
-OptionalPath = Annotated[Path | None, BeforeValidator(checks.nothing), AfterValidator(checks.path)]
-OptionalFile = Annotated[Path | None, BeforeValidator(checks.nothing), AfterValidator(checks.file)]
 RetryStatus = Annotated[str, BeforeValidator(checks.retry_status)]
 Bytes = Annotated[int, Field(gt=0, le=2**40)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
@@ -139,8 +136,7 @@ class Recorder(Section):
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            checks.refuse("both cert_file and key_file, or neither", "cert_file", str(self.cert_file or ""))
+        checks.pair(self.cert_file, self.key_file)
         return self
 
     @property
@@ -166,10 +162,7 @@ class Service(Section):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            checks.refuse("both cert_file and key_file, or neither", "cert_file", str(self.cert_file or ""))
-        if self.client_ca_file and not self.cert_file:
-            checks.refuse("only with cert_file and key_file", "client_ca_file", str(self.client_ca_file))
+        checks.pair(self.cert_file, self.key_file, self.client_ca_file)
         if not self.cert_file and not checks.is_loopback(checks.host_and_port(self.listen)[0]):
             checks.refuse("an address on loopback; others need cert_file and key_file", "listen", self.listen)
         return self

@@ -1,6 +1,15 @@
 """What all sections of the settings share."""
 
-from pydantic import BaseModel, ConfigDict
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from sidecar.settings import checks
+
+Address = Annotated[str, AfterValidator(checks.address)]
+OptionalPath = Annotated[Path | None, BeforeValidator(checks.nothing), AfterValidator(checks.path)]
+OptionalFile = Annotated[Path | None, BeforeValidator(checks.nothing), AfterValidator(checks.file)]
 
 
 class Section(BaseModel):

@@ -1,14 +1,13 @@
 """The settings of what is seen beside the records: traces, metrics, log lines, dumps."""
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from sidecar.settings import checks
 from sidecar.settings.otel import Otel, Signal
-from sidecar.settings.section import Section
+from sidecar.settings.section import OptionalPath, Section
 
 _HTTP_OTLP_PORT = 4318
 _SECRET_HEADERS = (
@@ -68,7 +67,7 @@ class Telemetry(Section):
 class Dump(Section):
     """`[dump]`: requests and responses as files, for debugging. `masked_headers` joins those that are always masked."""
 
-    dir: Annotated[Path | None, BeforeValidator(checks.nothing), AfterValidator(checks.path)] = None
+    dir: OptionalPath = None
     max_file_bytes: Annotated[int, Field(ge=4096, le=2**40)] = 16_777_216
     max_bytes: Annotated[int, Field(ge=1_048_576, le=2**50)] = 1_073_741_824
     max_age_hours: Annotated[float, Field(gt=0, le=87_600, allow_inf_nan=False)] = 24.0
