@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -75,15 +76,14 @@ class Rotation:
 
     def _added_by_workers(self) -> Iterator[tuple[str, Watched]]:
         for index, provider in enumerate(self.settings.providers):
-            if provider.api_key_file and not self.settings.is_injected(provider):
-                yield setting(index), Watched((provider.api_key_file,), partial(self._key, index))
+            file = provider.api_key_file
+            if file and not self.settings.is_injected(provider):
+                yield setting(index), Watched((file,), partial(self._key, index, file))
 
-    def _key(self, index: int) -> None:
-        provider = self.settings.providers[index]
-        if provider.api_key_file:
-            provider = provider.model_copy(update={"api_key": key(setting(index), provider.api_key_file)})
-        before, after = self.settings.providers[:index], self.settings.providers[index + 1 :]
-        self.settings = self.settings.model_copy(update={"providers": (*before, provider, *after)})
+    def _key(self, index: int, file: Path) -> None:
+        providers = list(self.settings.providers)
+        providers[index] = providers[index].model_copy(update={"api_key": key(setting(index), file)})
+        self.settings = self.settings.model_copy(update={"providers": tuple(providers)})
 
     def _looked(self, name: str, watched: Watched) -> bool:
         try:

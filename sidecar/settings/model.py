@@ -298,14 +298,14 @@ class Settings(Section):
         """The same, for those who need not know the keys that Envoy adds."""
         if self.credentials.inject_by != "envoy":
             return self
-        bare: dict[str, object] = {"api_key": None, "api_key_file": None}
-        return self.model_copy(update={"providers": tuple(one.model_copy(update=bare) for one in self.providers)})
+        return self._with_providers(api_key=None, api_key_file=None)
 
     def without_provider_keys(self) -> Self:
         """The same, for those who have no business with the providers, nor with who looks into the records."""
-        bare: dict[str, object] = {"api_key": None, "extra_headers": {}}
-        providers = tuple(one.model_copy(update=bare) for one in self.providers)
-        return self.model_copy(update={"providers": providers, "console": Console()})
+        return self._with_providers(api_key=None, extra_headers={}).model_copy(update={"console": Console()})
+
+    def _with_providers(self, **changes: object) -> Self:
+        return self.model_copy(update={"providers": tuple(one.model_copy(update=changes) for one in self.providers)})
 
     def socket(self, index: int) -> Path:
         """The Unix socket of worker `index`, counted from 0."""
