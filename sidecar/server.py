@@ -114,8 +114,6 @@ class Processor:
     observers: Sequence[Callable[[Sequence[Record]], None]] = ()  # who else hears of them; quick, and never raises
     dumps: Dumps = field(default_factory=NoDumps)
     cuts: bool = False  # what is not recorded is cut; else it is delivered
-    let_go: int = 0  # responses whose records were not yet safe
-    cut: int = 0  # responses, rather than that
     stopping: bool = False  # what is still open is about to be cut by us
 
     def __post_init__(self) -> None:
@@ -397,12 +395,10 @@ class Stream:
             self._keep(step.records)
         elif not await self._safe(step.records, self._shared.end_timeout):
             if self._shared.cuts:
-                self._shared.cut += 1
                 self._shared.metrics.add(Metric.RESPONSES_CUT_TOTAL)
                 log.warning("response cut before its records were safe", interception=interception.id)
                 msg = "the records are not safe"
                 raise Unrecorded(msg)
-            self._shared.let_go += 1
             self._shared.metrics.add(Metric.RESPONSES_LET_GO_TOTAL)
             log.warning("response let go before its records were safe", interception=interception.id)
 

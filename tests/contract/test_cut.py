@@ -8,8 +8,10 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from sidecar.telemetry.metrics import Metric
 from tests.contract import peer
 from tests.contract.worker import FIRST, Worker, locked, serving
+from tests.telemetry.counted import Listed
 
 BODY = b'{"model":"gpt-5","input":"hi","stream":true}'
 EVENT = b'data: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
@@ -164,6 +166,7 @@ async def test_an_end_that_takes_too_long_is_cut_and_recorded_later(folder: Path
     """Its last bytes stay with Envoy: the record says more than the client has read, never less."""
     async with serving(folder, end_timeout=0.05) as worker:
         worker.processor.cuts = True
+        worker.processor.metrics = metrics = Listed()
         stream = worker.stream()
         await stream.ask(*REQUEST, peer.response_headers())
         with locked(worker.database) as other, capture_logs() as logged:
@@ -171,7 +174,7 @@ async def test_an_end_that_takes_too_long_is_cut_and_recorded_later(folder: Path
             assert await status(stream) is grpc.StatusCode.ABORTED
             assert worker.ends() == [(None, None, None)]
             other.execute("ROLLBACK")
-        assert (worker.processor.cut, worker.processor.let_go) == (1, 0)
+        assert metrics.told == [(Metric.RESPONSES_CUT_TOTAL, 1.0, ())]
         assert {
             "event": "response cut before its records were safe",
             "interception": FIRST,

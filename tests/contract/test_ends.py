@@ -7,8 +7,10 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from sidecar.telemetry.metrics import Metric
 from tests.contract import peer
 from tests.contract.worker import FIRST, Worker, locked, serving
+from tests.telemetry.counted import Listed
 
 BODY = b'{"model":"gpt-5","input":"hi"}'
 ANSWER = b'{"id":"resp_1","status":"completed","usage":{"input_tokens":3,"output_tokens":2}}'
@@ -173,13 +175,14 @@ async def test_a_background_request_that_cannot_be_recorded_is_refused_as_such(f
 async def test_an_end_that_takes_too_long_is_let_go_and_recorded_later(folder: Path) -> None:
     """Then traffic wins, and a number says how often."""
     async with serving(folder, end_timeout=0.05) as worker:
+        worker.processor.metrics = metrics = Listed()
         stream = worker.stream()
         await stream.ask(*REQUEST, peer.response_headers())
         with locked(worker.database) as other, capture_logs() as logged:
             assert await stream.ask(peer.response_body(ANSWER, end=True)) == [peer.ANSWER_BODY_SEEN]
             assert worker.ends() == [(None, None, None)]
             other.execute("ROLLBACK")
-        assert worker.processor.let_go == 1
+        assert metrics.told == [(Metric.RESPONSES_LET_GO_TOTAL, 1.0, ())]
         assert {
             "event": "response let go before its records were safe",
             "interception": FIRST,
