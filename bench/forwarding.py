@@ -31,6 +31,8 @@ from sidecar.recorder.journal.connection import uri
 from sidecar.recorder.journal.group_commit import Journal
 from sidecar.recorder.journal.migration import migrate
 from sidecar.settings import Recorder, Settings, Telemetry
+from sidecar.telemetry.metrics import NoMetrics
+from sidecar.telemetry.metrics.watches import Journaling
 from tests.postgres import Postgres, execute
 
 _COUNT: Final = "SELECT count(*) FROM interceptions"
@@ -59,7 +61,7 @@ class Outcome:
 async def feed(database: Path, rate: int, duration: float) -> tuple[int, float]:
     """Hand `rate` interceptions a second to a journal; returns how many, and after how many seconds all were safe."""
     ids = Ids(time.time)
-    journal = Journal(database, worker="bench:0:0", new_id=ids, now=time.time)
+    journal = Journal(database, worker="bench:0:0", new_id=ids, now=time.time, watch=Journaling(NoMetrics()))
     journal.open(asyncio.get_running_loop())
     began, fed, last = time.perf_counter(), 0, None
     while (passed := time.perf_counter() - began) < duration:

@@ -21,6 +21,8 @@ from sidecar.recorder.journal.migration import migrate
 from sidecar.server import Processor
 from sidecar.serving import Server, listen
 from sidecar.settings.model import ServerKind
+from sidecar.telemetry.metrics import NoMetrics
+from sidecar.telemetry.metrics.watches import Journaling
 from sidecar.telemetry.traces import NoTraces
 from tests.contract.peer import PATIENCE, Talk, channel, talk
 
@@ -88,7 +90,7 @@ async def serving(
     if not database.exists():
         migrate(database)
     ids = Ids(lambda: NOW, repeat(0))
-    journal = Journal(database, worker="w:0", new_id=ids, now=lambda: NOW)
+    journal = Journal(database, worker="w:0", new_id=ids, now=lambda: NOW, watch=Journaling(NoMetrics()))
     journal.open(asyncio.get_running_loop())
     kept: list[asyncio.Future[float]] = []
     submitted = asyncio.Event()

@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from sidecar.recorder.journal.migration import migrate
-from tests.recorder.journal_samples import Logged
+from tests.recorder.journal_samples import Logged, Told
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,11 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database(fresh: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(fresh, tmp_path / "journal.db"))
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Records as the core makes them, and the rows they must become."""
+"""Records as the core makes them, and the rows they must become; who hears what a journal tells of itself."""
 
 import itertools
 import sqlite3
@@ -21,6 +21,24 @@ from sidecar.core.records import (
 
 Logged = Callable[[], MutableMapping[str, object]]
 WORKER = "host:127.0.0.1:10000:0"
+
+
+class Told:
+    """A `Watch`: what it was told, in order; a commit's seconds apart."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.seconds: list[float] = []
+
+    def committed(self, seconds: float) -> None:
+        self.events.append("committed")
+        self.seconds.append(seconds)
+
+    def stalled(self) -> None:
+        self.events.append("stalled")
+
+    def unfit(self, records: int) -> None:
+        self.events.append(f"unfit {records}")
 
 
 def started(interception: str = "i-1", prompt: str | None = "hello", at: float = 1_000_000_000.25) -> Started:

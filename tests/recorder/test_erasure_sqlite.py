@@ -43,7 +43,7 @@ def raw(database: Path) -> bytes:
 async def test_a_writer_commits_all_that_it_is_given_while_thousands_go(database: Path) -> None:
     """Each commit falls among the deletions: the next is submitted when the last is durable."""
     filled(database, 3000)
-    journal = Journal(database, worker=samples.WORKER, new_id=Ids(time.time), now=time.time)
+    journal = Journal(database, worker=samples.WORKER, new_id=Ids(time.time), now=time.time, watch=samples.Told())
     journal.open(asyncio.get_running_loop())
     written, going = 0, asyncio.create_task(asyncio.to_thread(_erased, database))
     while not going.done():
@@ -64,7 +64,7 @@ def _erased(database: Path) -> int:
 
 async def test_erased_text_is_not_in_the_files(database: Path) -> None:
     """Short and long, as it was while open and after the end, of rows that stood among others; a bridge has it open."""
-    journal = Journal(database, worker=samples.WORKER, new_id=Ids(time.time), now=time.time)
+    journal = Journal(database, worker=samples.WORKER, new_id=Ids(time.time), now=time.time, watch=samples.Told())
     journal.open(asyncio.get_running_loop())
     for number in range(1500):
         name, text = f"{number * 7919 % 1500:04d}", f"{ASKED} " * (1 + 300 * (number % 40 == 0))

@@ -9,25 +9,7 @@ from sidecar.core.records import Record
 from sidecar.recorder.journal.group_commit import Journal
 from tests.e2e.waiting import PATIENCE
 from tests.recorder import journal_samples as samples
-from tests.recorder.journal_samples import Logged
-
-
-class Told:
-    """What it was told, in order; a commit's seconds apart."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.seconds: list[float] = []
-
-    def committed(self, seconds: float) -> None:
-        self.events.append("committed")
-        self.seconds.append(seconds)
-
-    def stalled(self) -> None:
-        self.events.append("stalled")
-
-    def unfit(self, records: int) -> None:
-        self.events.append(f"unfit {records}")
+from tests.recorder.journal_samples import Logged, Told
 
 
 def opened(database: Path, told: Told) -> Journal:
@@ -41,8 +23,7 @@ async def kept(journal: Journal, *records: Record) -> None:
         await journal.submit(records)
 
 
-async def test_each_commit_is_told_with_its_length(database: Path) -> None:
-    told = Told()
+async def test_each_commit_is_told_with_its_length(database: Path, told: Told) -> None:
     journal = opened(database, told)
     await kept(journal, samples.started())
     await kept(journal, samples.ended())
@@ -51,9 +32,10 @@ async def test_each_commit_is_told_with_its_length(database: Path) -> None:
     assert min(told.seconds) > 0
 
 
-async def test_trouble_is_told_once_and_belongs_to_the_commit_that_it_delayed(database: Path, logged: Logged) -> None:
+async def test_trouble_is_told_once_and_belongs_to_the_commit_that_it_delayed(
+    database: Path, told: Told, logged: Logged
+) -> None:
     """A batch that waited for a lock took as long as its records did."""
-    told = Told()
     journal = opened(database, told)
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -70,8 +52,7 @@ async def test_trouble_is_told_once_and_belongs_to_the_commit_that_it_delayed(da
     assert told.seconds[0] > waited / 2
 
 
-async def test_what_no_row_can_hold_is_told(database: Path, logged: Logged) -> None:
-    told = Told()
+async def test_what_no_row_can_hold_is_told(database: Path, told: Told, logged: Logged) -> None:
     journal = opened(database, told)
     await kept(journal, samples.started())
     journal.submit([samples.started("i-2", prompt="\ud800")])

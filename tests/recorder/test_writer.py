@@ -10,7 +10,7 @@ from sidecar.recorder.journal.migration import migrate
 from sidecar.recorder.journal.writer import GaveUp, Writer
 from sidecar.recorder.rows import Row, row
 from tests.recorder import journal_samples as samples
-from tests.recorder.journal_samples import Logged
+from tests.recorder.journal_samples import Logged, Told
 
 Action = Callable[[], object]
 
@@ -32,8 +32,8 @@ class Pauses(threading.Event):
 
 
 @pytest.fixture
-def writer(database: Path) -> Iterator[Writer]:
-    writer = Writer(database)
+def writer(database: Path, told: Told) -> Iterator[Writer]:
+    writer = Writer(database, told)
     yield writer
     writer.close()
 
@@ -46,10 +46,10 @@ def nothing() -> None:
     pass
 
 
-def test_rows_are_kept(database: Path, writer: Writer) -> None:
+def test_rows_are_kept(database: Path, writer: Writer, told: Told) -> None:
     assert writer.keep(rows(), Pauses()) == []
     assert samples.table(database, "interceptions") == [samples.ENDED_ROW]
-    assert writer.commits == 1
+    assert told.events == ["committed"]
 
 
 def test_a_file_that_is_gone_is_no_place_to_keep_anything(database: Path, writer: Writer, logged: Logged) -> None:
@@ -126,8 +126,8 @@ def test_a_file_that_is_away_for_a_while_is_found_again(database: Path, writer: 
     assert [logged().get("reason"), logged()["event"]] == ["SQLITE_ERROR", "journal writes again, nothing was lost"]
 
 
-def test_a_closed_writer_leaves_one_file(database: Path) -> None:
-    writer = Writer(database)
+def test_a_closed_writer_leaves_one_file(database: Path, told: Told) -> None:
+    writer = Writer(database, told)
     writer.keep(rows(), Pauses())
     writer.close()
     assert list(database.parent.iterdir()) == [database]

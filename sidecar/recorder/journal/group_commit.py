@@ -22,7 +22,7 @@ import structlog
 from sidecar.core.records import Forwarded, Passed, Prompt, Record, Started, Thought, Tokens, Tool
 from sidecar.recorder.journal.connection import check, unavailable
 from sidecar.recorder.journal.transaction import UNFIT
-from sidecar.recorder.journal.watch import NO_WATCH, Watch
+from sidecar.recorder.journal.watch import Watch
 from sidecar.recorder.journal.writer import GaveUp, Writer
 from sidecar.recorder.rows import Row, Stored, row
 
@@ -56,7 +56,7 @@ class Journal:
         worker: str,
         new_id: Callable[[], str],
         now: Callable[[], float],
-        watch: Watch = NO_WATCH,
+        watch: Watch,
     ) -> None:
         """`worker` owns the rows. `new_id` is called on the loop; `now` (seconds since the epoch) on the thread too."""
         self._database = database
@@ -95,11 +95,6 @@ class Journal:
     def pending_bytes(self) -> int:
         """The memory that they take, about."""
         return self._bytes_in - self._bytes_out
-
-    @property
-    def commits(self) -> int:
-        """Transactions so far."""
-        return self._writer.commits
 
     def submit(self, records: Sequence[Record]) -> asyncio.Future[float]:
         """Queues the records, in order, and returns at once. Never raises.

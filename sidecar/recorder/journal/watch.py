@@ -1,4 +1,4 @@
-"""What a journal tells of itself, to whoever counts; and the null object for when nobody does."""
+"""What a journal tells of itself, to whoever counts."""
 
 from typing import Protocol
 
@@ -14,21 +14,3 @@ class Watch(Protocol):
 
     def unfit(self, records: int) -> None:
         """So many were left out, because no database could hold them."""
-
-
-class NoWatch:
-    """Nobody counts."""
-
-    __slots__ = ()
-
-    def committed(self, seconds: float) -> None:
-        """Nothing."""
-
-    def stalled(self) -> None:
-        """Nothing."""
-
-    def unfit(self, records: int) -> None:
-        """Nothing."""
-
-
-NO_WATCH = NoWatch()

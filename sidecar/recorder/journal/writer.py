@@ -12,7 +12,7 @@ import structlog
 
 from sidecar.recorder.journal.connection import connect
 from sidecar.recorder.journal.transaction import TROUBLE, commit
-from sidecar.recorder.journal.watch import NO_WATCH, Watch
+from sidecar.recorder.journal.watch import Watch
 from sidecar.recorder.rows import Row, Stored
 
 log = structlog.get_logger()
@@ -35,9 +35,8 @@ class FileGone(sqlite3.OperationalError):
 class Writer:
     """Used by one thread at a time."""
 
-    def __init__(self, database: Path, watch: Watch = NO_WATCH) -> None:
+    def __init__(self, database: Path, watch: Watch) -> None:
         """Raises `sqlite3.Error` when the file cannot be opened."""
-        self.commits = 0
         self._database = database
         self._connection: sqlite3.Connection | None = None  # in trouble
         self._file: os.stat_result | None = None
@@ -61,7 +60,6 @@ class Writer:
                 self._mend(error)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
-                self.commits += 1
                 self._watch.committed(time.monotonic() - begun)
                 self._over()
                 return rejected
