@@ -61,7 +61,7 @@ class Outcome:
 async def feed(database: Path, rate: int, duration: float) -> tuple[int, float]:
     """Hand `rate` interceptions a second to a journal; returns how many, and after how many seconds all were safe."""
     ids = Ids(time.time)
-    journal = Journal(database, worker="bench:0:0", new_id=ids, now=time.time, watch=Journaling(NoMetrics()))
+    journal = Journal(database, worker="bench:0:0", new_id=ids, now=time.time, watch=Journaling(NoMetrics(), None))
     journal.open(asyncio.get_running_loop())
     began, fed, last = time.perf_counter(), 0, None
     while (passed := time.perf_counter() - began) < duration:

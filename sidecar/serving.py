@@ -28,7 +28,7 @@ class Server(Protocol):
         """Take no call any more; those under way have `grace` seconds to end."""
 
 
-async def listen(processor: Processor, socket: Path, kind: ServerKind = "asyncio") -> Server:
+async def listen(processor: Processor, socket: Path, kind: ServerKind) -> Server:
     """What serves `processor` at that Unix socket, from now on. Raises SidecarError where it cannot."""
     server = _server(processor, socket, kind)
     await server.start()

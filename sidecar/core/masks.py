@@ -81,7 +81,7 @@ class Masks:
         """Whether there is anything to mask."""
         return bool(self._patterns or self._words)
 
-    def knowing(self, words: Iterable[str], *, work: int = WORK) -> "Masks":
+    def knowing(self, words: Iterable[str], *, work: int) -> "Masks":
         """The same, which mask these words as well, longer ones first. None of them is empty."""
         more = Masks(work=work)
         more._patterns = self._patterns

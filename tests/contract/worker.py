@@ -90,7 +90,7 @@ async def serving(
     if not database.exists():
         migrate(database)
     ids = Ids(lambda: NOW, repeat(0))
-    journal = Journal(database, worker="w:0", new_id=ids, now=lambda: NOW, watch=Journaling(NoMetrics()))
+    journal = Journal(database, worker="w:0", new_id=ids, now=lambda: NOW, watch=Journaling(NoMetrics(), None))
     journal.open(asyncio.get_running_loop())
     kept: list[asyncio.Future[float]] = []
     submitted = asyncio.Event()

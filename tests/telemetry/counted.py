@@ -19,7 +19,7 @@ class Listed(NoMetrics):
     def observe(self, metric: Metric, value: float, labels: Sequence[str] = ()) -> None:
         self.told.append((metric, value, tuple(labels)))
 
-    def pour(self, metric: Metric, counts: Sequence[int], total: float, labels: Sequence[str] = ()) -> None:
+    def pour(self, metric: Metric, counts: Sequence[int], total: float, labels: Sequence[str]) -> None:
         self.told.append((metric, total, (*labels, *map(str, counts))))
 
     def of(self, *metrics: Metric) -> list[Told]:

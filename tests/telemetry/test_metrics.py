@@ -85,7 +85,7 @@ def test_metrics_that_are_off_leave_no_trace(tmp_path: Path) -> None:
     metrics.add(Metric.RESPONSES_LET_GO_TOTAL)
     metrics.set(Metric.OPEN_STREAMS, 1)
     metrics.observe(Metric.JOURNAL_COMMIT_SECONDS, 0.1)
-    metrics.pour(Metric.JOURNAL_COMMIT_SECONDS, [1] * 14, 0.1)
+    metrics.pour(Metric.JOURNAL_COMMIT_SECONDS, [1] * 14, 0.1, ())
     metrics.close()
     assert isinstance(metrics, NoMetrics)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from tests.telemetry.exposed import added_up
 def test_the_journal_s_word_is_counted(tmp_path: Path) -> None:
     settings = Settings(runtime_dir=tmp_path)
     metrics = opened(settings, "worker-0")
-    watch = Journaling(metrics)
+    watch = Journaling(metrics, None)
     watch.committed(0.004)
     watch.committed(7.0)
     watch.stalled()

@@ -21,7 +21,7 @@ from sidecar.telemetry.dumps.shelf import Shelf
 
 log = structlog.get_logger()
 
-MOST: Final = 67_108_864  # bytes that wait to be written, or for the rest of their body
+_MOST: Final = 67_108_864  # bytes that wait to be written, or for the rest of their body
 _ITEM: Final = 2048  # bytes of what is shown beside a body: about
 _TIDY: Final = 60.0  # seconds between two looks for what is too old, or less where little is
 _OLDEST: Final = 10  # parts of the age that a dump may have
@@ -52,11 +52,10 @@ def opened(settings: Settings) -> "FileDumps":
 class FileDumps:
     """The thread and its queue."""
 
-    def __init__(self, plan: Plan, *, tidy: float, most: int = MOST) -> None:
-        """`tidy`: seconds between two looks for what is too old. `most`: bytes that may wait."""
+    def __init__(self, plan: Plan, *, tidy: float) -> None:
+        """`tidy`: seconds between two looks for what is too old."""
         self._plan = plan
         self._tidy = tidy
-        self._most = most
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Exchange, int, Callable[[], object]]] = deque()
         self.size = 0  # bytes that wait or are held
@@ -74,7 +73,7 @@ class FileDumps:
     def put(self, exchange: Exchange, size: int, work: Callable[[], object]) -> bool:
         """Have it done on the thread; False where too much waits."""
         with self._changed:
-            if self.size + size > self._most:
+            if self.size + size > _MOST:
                 self._dropped += 1
                 return False
             self._waiting.append((exchange, size, work))

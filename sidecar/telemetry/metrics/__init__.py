@@ -230,7 +230,7 @@ class Metrics(Protocol):
     def observe(self, metric: Metric, value: float, labels: Sequence[str] = ()) -> None:
         """Put one more value into a histogram."""
 
-    def pour(self, metric: Metric, counts: Sequence[int], total: float, labels: Sequence[str] = ()) -> None:
+    def pour(self, metric: Metric, counts: Sequence[int], total: float, labels: Sequence[str]) -> None:
         """Put many values into a histogram: so many in each bucket, the last of which has no bound; `total`: all."""
 
     def close(self) -> None:
@@ -251,7 +251,7 @@ class NoMetrics:
     def observe(self, metric: Metric, value: float, labels: Sequence[str] = ()) -> None:
         """Nothing."""
 
-    def pour(self, metric: Metric, counts: Sequence[int], total: float, labels: Sequence[str] = ()) -> None:
+    def pour(self, metric: Metric, counts: Sequence[int], total: float, labels: Sequence[str]) -> None:
         """Nothing."""
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ def forget(settings: Settings, process: str) -> None:
 class Sheets:
     """`Metrics` with a page for each kind. `most`: values of a label that others control, before they are `other`."""
 
-    def __init__(self, directory: Path, process: str, most: int = 100) -> None:
+    def __init__(self, directory: Path, process: str, most: int) -> None:
         """Raises OSError when a file cannot be made."""
         self._lock = Lock()
         self._closing = Event()
@@ -101,7 +101,7 @@ class Sheets:
             page.values[slot + bucket] += 1.0
             page.changed |= {slot, slot + bucket}
 
-    def pour(self, metric: Metric, counts: Sequence[int], total: float, labels: Sequence[str] = ()) -> None:
+    def pour(self, metric: Metric, counts: Sequence[int], total: float, labels: Sequence[str]) -> None:
         """As `Metrics.pour` says."""
         page, series = self._series[metric]
         with self._lock:

@@ -12,7 +12,7 @@ class Journaling:
     `database`: the file whose size it tells; None: somebody else does.
     """
 
-    def __init__(self, metrics: Metrics, database: Path | None = None) -> None:
+    def __init__(self, metrics: Metrics, database: Path | None) -> None:
         self._metrics = metrics
         self._database = database
 
