@@ -28,10 +28,10 @@ def keep(
     """Delete what is too old, at once and every hour, until `stop` is set. Never raises.
 
     `now`: seconds since the epoch; `steady`: seconds on a clock that nobody sets. Returns at once where records are
-    kept for ever (0 days), or the store is a Recorder service, which applies its own.
+    kept for ever (0 days). Not for those whose store is a Recorder service, which applies its own.
     """
     days = settings.recorder.retention_days
-    if not days or settings.recorder.kind == "service":
+    if not days:
         return
     was_away, apart = False, now() - steady()
     while not stop.is_set():
