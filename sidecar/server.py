@@ -385,7 +385,7 @@ class Stream:
         if isinstance(event, Headers):
             if interception.phase is Phase.REQUEST and not self._has_room(length(event)):
                 return interception.refuse(OVERLOADED)
-            if any(isinstance(reply, Refuse) and reply.is_for_its_actor for reply in step.replies):
+            if any(isinstance(reply, Refuse) and reply.is_unidentified for reply in step.replies):
                 self._shared.metrics.add(Metric.UNIDENTIFIED_TOTAL)
         return step
 

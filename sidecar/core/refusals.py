@@ -17,7 +17,7 @@ def refusal(status: int, message: str, *headers: tuple[str, str]) -> Refuse:
 
 def unidentified(message: str) -> Refuse:
     """Return the refusal of a request for which nobody is accountable."""
-    return replace(refusal(400, message), is_for_its_actor=True)
+    return replace(refusal(400, message), is_unidentified=True)
 
 
 def passing(status: int, message: str, *headers: tuple[str, str]) -> Refuse:

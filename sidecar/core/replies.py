@@ -57,7 +57,7 @@ class Refuse(Struct, frozen=True, kw_only=True):
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
-    is_for_its_actor: bool = False  # nobody is believed to have asked
+    is_unidentified: bool = False  # nobody is believed to have asked
     notes: Mapping[str, str] = NOTHING
 
 
