@@ -13,8 +13,8 @@ import click
 
 from sidecar import logs
 from sidecar.core.errors import BadSetting, SidecarError
-from sidecar.orders import endings
 from sidecar.settings import Settings, defaults, load
+from sidecar.signals import endings
 
 _WRONG_SETTING = 2
 _FAILED = 1

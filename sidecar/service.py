@@ -21,7 +21,6 @@ from grpc_reflection.v1alpha import reflection
 
 from sidecar import logs
 from sidecar.core.errors import BadSetting, SidecarError
-from sidecar.orders import endings
 from sidecar.recorder import reading, usage
 from sidecar.recorder.batches import Store
 from sidecar.recorder.erasure import retention
@@ -31,6 +30,7 @@ from sidecar.recorder.service.gathering import Gathering
 from sidecar.recorder.service.servicer import Recorder
 from sidecar.settings import Service, Settings, host_and_port
 from sidecar.settings.checks import is_loopback
+from sidecar.signals import endings
 
 log = structlog.get_logger()
 

@@ -24,13 +24,13 @@ from sidecar.children import EnvoyChild, Keeper, Worker, asked
 from sidecar.core.errors import JournalUnavailable
 from sidecar.core.records import Ended
 from sidecar.ids import Ids
-from sidecar.orders import endings
 from sidecar.recorder.journal.connection import BUSY
 from sidecar.recorder.journal.owners import owning
 from sidecar.recorder.journal.recovery import PATIENCE, abandoned, end_lost
 from sidecar.recorder.rows import moment
 from sidecar.rotation import LOOK, Rotation
 from sidecar.settings import Settings
+from sidecar.signals import endings
 from sidecar.telemetry.lines import Lines
 from sidecar.telemetry.metrics import sheets
 from sidecar.telemetry.metrics.scrapes import Scrapes

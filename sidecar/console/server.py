@@ -12,8 +12,8 @@ import uvicorn
 from sidecar import logs
 from sidecar.console.pages import application
 from sidecar.core.errors import BadSetting
-from sidecar.orders import endings
 from sidecar.settings import Settings, host_and_port
+from sidecar.signals import endings
 
 log = structlog.get_logger()
 

@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from sidecar.orders import endings
+from sidecar.signals import endings
 
 
 @pytest.mark.parametrize("heard", [True, False])
