@@ -16,12 +16,12 @@ class Envoy:
 
     def __init__(self, settings: Settings) -> None:
         self._listen = host_and_port(settings.listen)
-        self._is_closed = settings.tls.cert_file is not None
+        self._speaks_tls = settings.tls.cert_file is not None
         self._admin = host_and_port(settings.admin)
 
     async def is_ready(self) -> bool:
         """Whether clients are served: Envoy listens and a worker is healthy."""
-        if self._is_closed:  # `/healthz` is there, but only for who has a certificate
+        if self._speaks_tls:  # by a certificate for the clients' name for it, and perhaps only to who shows one
             return await self._says_ready()
         status, _ = await asyncio.to_thread(_asked, self._listen, "GET", "/healthz")
         return status == _OK

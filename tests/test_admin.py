@@ -94,7 +94,7 @@ async def test_behind_tls_it_is_ready_when_its_admin_interface_says_so(
     is_ready: bool,  # noqa: FBT001 - expected
     tmp_path: Path,
 ) -> None:
-    """Who has no client's certificate cannot ask there."""
+    """There it would have to know the name that clients use, and perhaps to show a certificate."""
     answers = {("GET", "/ready"): (ready, b""), ("GET", HEALTHY): (200, healthy)}
     with Played(answers) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -23,7 +23,7 @@ def test_a_client_without_a_session_has_none() -> None:
     assert attributes.client(replace(STARTED, client_session=None)) == {"client": "Codex"}
 
 
-def test_a_provider_is_where_its_base_url_says() -> None:
+def test_a_provider_is_told_by_its_host_and_port_where_these_are_known() -> None:
     assert attributes.server(Server("api.openai.com", 443)) == {
         "server.address": "api.openai.com",
         "server.port": 443,
