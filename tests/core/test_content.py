@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.content import MAX_MEMBERS, Decoder, TooLarge, Undecodable, decoded
+from tests.core.play import cut, one_by_one
 
 LIMIT = 1 << 20
 TEXT = b'{"model":"gpt-5","input":"' + b"hello, hello, " * 1000 + b'"}'
@@ -41,15 +42,6 @@ def packed(data: bytes, names: list[str]) -> bytes:
     for name in names:
         data = PACKERS[name](data)
     return data
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    ends = sorted(place % (len(data) + 1) for place in places)
-    return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
-
-
-def one_by_one(data: bytes) -> list[bytes]:
-    return [data[at : at + 1] for at in range(len(data))]
 
 
 def read(chunks: list[bytes], encoding: str | None, limit: int = LIMIT) -> tuple[bytes, Decoder]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.sse import SLICE, Splitter
+from tests.core.play import cut, one_by_one
 
 LIMIT = 1 << 20
 MARK = b"\xef\xbb\xbf"
@@ -46,15 +47,6 @@ STREAMS = st.lists(PIECES, max_size=30).map(b"".join)
 def split(*chunks: bytes, limit: int = LIMIT) -> list[bytes]:
     splitter = Splitter(limit)
     return [event for chunk in chunks for event in splitter.feed(chunk)]
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    ends = sorted(place % (len(data) + 1) for place in places)
-    return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
-
-
-def one_by_one(data: bytes) -> list[bytes]:
-    return [data[at : at + 1] for at in range(len(data))]
 
 
 def reference(stream: bytes) -> list[bytes]:
