@@ -1,4 +1,4 @@
-"""`aibridge-sidecar recorder` as an operator runs it, and certificates for it."""
+"""A Recorder service that runs once, with the settings that a test wants; and certificates for it."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""`aibridge-sidecar recorder` as an operator runs it: a process, at a port that it keeps."""
+"""A Recorder service that goes and comes back: the port, the file and the records are the same each time."""
 
 import signal
 import subprocess
@@ -11,8 +11,8 @@ from tests.e2e.bridges import STOPPED_WITHIN, launched
 from tests.e2e.waiting import eventually
 
 
-class Service:
-    """A context manager, after which nothing of it is left. Its records are in `database`, whenever it runs."""
+class ReturningService:
+    """A context manager, after which nothing of it is left; it runs from `start` on, until it is ended."""
 
     def __init__(self, folder: Path) -> None:
         self.database = folder / "service.db"

@@ -12,7 +12,7 @@ from tests.e2e.bridges import Bridge, bridge, free_ports
 from tests.e2e.connections import Response, ask
 from tests.e2e.exchanges import whole
 from tests.e2e.scripts import Script
-from tests.e2e.services import Service
+from tests.e2e.services import ReturningService
 from tests.e2e.stores import forwarded, in_sqlite, sessions
 from tests.e2e.waiting import eventually
 
@@ -23,9 +23,9 @@ DROPPED = re.compile(r"^aibridge_journal_dropped_interceptions_total (\d+)", re.
 
 
 @pytest.fixture
-def service(disk: Path) -> Iterator[Service]:
+def service(disk: Path) -> Iterator[ReturningService]:
     """A store that is away at first."""
-    with Service(disk / "service") as running:
+    with ReturningService(disk / "service") as running:
         yield running
 
 
@@ -52,7 +52,7 @@ class Client:
 
 
 def test_a_full_journal_refuses_what_is_new_until_its_store_is_back(
-    service: Service, provider: ThreadedProvider, script: Script, disk: Path, case: str
+    service: ReturningService, provider: ThreadedProvider, script: Script, disk: Path, case: str
 ) -> None:
     """Nothing is lost, and what was refused has not reached the provider."""
     store = in_sqlite(service.database, service.url)
@@ -77,7 +77,7 @@ def test_a_full_journal_refuses_what_is_new_until_its_store_is_back(
 
 
 def test_a_full_journal_drops_its_oldest_where_that_is_wanted_and_counts_them(
-    service: Service, provider: ThreadedProvider, script: Script, disk: Path, case: str
+    service: ReturningService, provider: ThreadedProvider, script: Script, disk: Path, case: str
 ) -> None:
     """Every request is served. What is dropped is in the metric and in the log, and everything else in the store."""
     store, metrics = in_sqlite(service.database, service.url), free_ports()[0]

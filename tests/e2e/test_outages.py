@@ -17,7 +17,7 @@ from tests.e2e.forms import Form
 from tests.e2e.promises import assert_kept
 from tests.e2e.relays import Relay
 from tests.e2e.scripts import Script
-from tests.e2e.services import Service
+from tests.e2e.services import ReturningService
 from tests.e2e.stores import Store, forwarded, held, in_postgres, in_sqlite, of, sessions, told
 from tests.e2e.traffic import Exchange, exchange
 from tests.postgres import Postgres, execute
@@ -96,7 +96,7 @@ def postgresql(server: Postgres) -> Iterator[Trouble]:
 
 @contextmanager
 def recorder_service(folder: Path) -> Iterator[Trouble]:
-    with Service(folder) as service, Relay(service.port) as relay:
+    with ReturningService(folder) as service, Relay(service.port) as relay:
         service.start()
         outages: dict[str, Outage] = {
             "stopped": lambda: away(service.stop, service.start),

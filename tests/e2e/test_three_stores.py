@@ -8,7 +8,7 @@ from examples.provider import ThreadedProvider
 from tests.e2e.bridges import Bridge, bridge
 from tests.e2e.connections import ask
 from tests.e2e.scripts import Script
-from tests.e2e.services import Service
+from tests.e2e.services import ReturningService
 from tests.e2e.stores import Tables, forwarded, in_postgres, in_sqlite, of, sessions, told
 from tests.transcripts import Transcript, plays
 
@@ -44,7 +44,7 @@ def test_the_same_replay_gives_the_same_rows_in_all_three_stores(  # noqa: PLR09
     names = replay(shared, script, case)
     here = records(of(names, in_sqlite(shared.database).tables()))
     with ExitStack() as stack:
-        service = stack.enter_context(Service(disk / "service"))
+        service = stack.enter_context(ReturningService(disk / "service"))
         service.start()
         there = {"a": in_postgres(fresh_database), "b": in_sqlite(service.database, service.url)}
         for folder, store in there.items():
