@@ -15,7 +15,7 @@ from tests.deploy.boxes import boxed, refusal
 from tests.deploy.images import Image, installing, pinned, shell
 from tests.e2e import processes, recorded
 from tests.e2e.bridges import CENTRAL_KEY, STOPPED_WITHIN, free_ports, written
-from tests.e2e.connections import ask
+from tests.e2e.connections import ask, serves
 from tests.e2e.exchanges import ASKED, whole
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
@@ -119,13 +119,6 @@ def test_it_serves_and_records_and_writes_where_something_is_mounted_alone(
     assert (found.interception["status"], found.interception["credential_hint"]) == ("completed", "sk-c...6071")
     assert provider.seen[case][0].all("authorization") == [f"Bearer {CENTRAL_KEY}"]
     assert files(image) == before
-
-
-def serves(port: int) -> bool:
-    try:
-        return ask(port, "", method="GET", path="/healthz").status == 200
-    except (OSError, EOFError):
-        return False
 
 
 def test_what_runs_is_another_user_without_a_shell_on_a_root_that_cannot_be_written(

@@ -14,7 +14,7 @@ import pytest
 from examples.provider import Provider, ThreadedProvider
 from tests.docs.pages import ROOT
 from tests.e2e.bridges import STOPPED_WITHIN, environment, free_ports
-from tests.e2e.connections import ask
+from tests.e2e.connections import serves
 from tests.e2e.waiting import eventually
 
 PAGE = (ROOT / "docs/index.md").read_text()
@@ -71,13 +71,6 @@ def provider() -> Iterator[ThreadedProvider]:
     """One that likes the provider's key alone."""
     with ThreadedProvider(Provider(keys=frozenset({KEY}), pace=0)) as running:
         yield running
-
-
-def serves(port: int) -> bool:
-    try:
-        return ask(port, "", method="GET", path="/healthz").status == 200
-    except (OSError, EOFError):
-        return False
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the quick start asks with curl")

@@ -51,6 +51,10 @@ class Bridge(Records):
         """What it and its children have written to their standard output and error."""
         return self.log.read_text("utf-8", "replace")
 
+    def complaints(self) -> list[str]:
+        """The lines that say that a file has changed, and cannot be used."""
+        return [line for line in self.output.splitlines() if "cannot be used" in line]
+
     def rows(self, sql: str, *values: object) -> list[Row]:
         """Rows of the journal, now."""
         return recorded.rows(self.database, sql, *values)
@@ -85,6 +89,12 @@ class Bridge(Records):
         found = ([pid for pid in self.children() if processes.listens(pid, path)] for path in sockets)
         return [pid for pids in found for pid in pids]
 
+    def worker(self) -> int:
+        """The only worker's pid, once it serves. Envoy may still believe in a predecessor, or not yet in this one."""
+        eventually(lambda: self.health() == 200 and self._reaches_a_worker(), "a worker that serves")
+        (worker,) = self.workers()
+        return worker
+
     def envoy(self) -> int:
         """Envoy's pid."""
         (found,) = (pid for pid in self.children() if "envoy.yaml" in processes.command(pid))
@@ -117,6 +127,10 @@ class Bridge(Records):
         for pid in filter(processes.is_running, children):
             with suppress(ProcessLookupError):  # they hear of their parent's end, too
                 os.kill(pid, signal.SIGKILL)
+
+    def _reaches_a_worker(self) -> bool:
+        """Whether a request gets so far, where it is refused."""
+        return ask(self.port, "", b"no JSON").status == 400
 
 
 @contextmanager

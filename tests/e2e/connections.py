@@ -163,6 +163,14 @@ def ask(
         return connection.response()
 
 
+def serves(port: int) -> bool:
+    """Whether somebody is there, and `/healthz` says that it is ready."""
+    try:
+        return ask(port, "", method="GET", path="/healthz").status == 200
+    except (OSError, EOFError):
+        return False
+
+
 @contextmanager
 def asking(
     port: int, case: str, body: bytes = b"", *more: tuple[str, str], method: str = "POST", path: str = RESPONSES

@@ -1,8 +1,12 @@
 """Processes by what the kernel says of them (Linux)."""
 
 import ipaddress
+import os
+import signal
 import sys
 from pathlib import Path
+
+from tests.e2e.waiting import eventually
 
 _LISTEN = "0A"  # TCP_LISTEN of the kernel's tcp_states.h
 _GONE = frozenset("ZX")  # ended, and perhaps not yet collected by whoever is pid 1 here
@@ -31,6 +35,12 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in _GONE
     except OSError:
         return False
+
+
+def killed(pid: int) -> None:
+    """End it as a crash would, and wait until it has ended."""
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not is_running(pid), f"the end of {pid}")
 
 
 def listens(pid: int, path: Path) -> bool:

@@ -10,8 +10,6 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from examples.provider import ThreadedProvider
 from tests.e2e.bridges import Bridge, bridge
 from tests.e2e.connections import asking
@@ -19,7 +17,7 @@ from tests.e2e.exchanges import ASKED_STREAM
 from tests.e2e.forms import Form
 from tests.e2e.processes import command, is_running
 from tests.e2e.promises import Kill, assert_kept
-from tests.e2e.stores import Store, forwarded, in_postgres, in_sqlite, sessions
+from tests.e2e.stores import Store, forwarded, sessions
 from tests.e2e.traffic import ENDLESS, Traffic
 from tests.e2e.waiting import eventually
 
@@ -88,13 +86,6 @@ def plan(chance: random.Random, victims: list[str], moments: int) -> list[str]:
     whom = [*victims, *chance.choices(victims, k=moments - len(victims))]
     chance.shuffle(whom)
     return whom
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, disk: Path) -> Store:
-    if request.param == "sqlite":
-        return in_sqlite(disk / "records.db")
-    return in_postgres(request.getfixturevalue("fresh_database"))
 
 
 def test_what_was_read_to_its_end_is_on_record_once_whatever_is_killed_whenever(

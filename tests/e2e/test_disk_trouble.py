@@ -3,7 +3,6 @@
 import ctypes
 import os
 import resource
-import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from tests.conftest import StartBridge
 from tests.e2e.bridges import COMMAND, ROOT, Bridge, environment, free_ports, written
 from tests.e2e.connections import Connection, ask, request
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, FIRST, PROMPT, pieces, streamed, whole
-from tests.e2e.processes import is_running
+from tests.e2e.processes import killed
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
 
@@ -70,8 +69,7 @@ def damage(database: Path, name: str) -> None:
 def killed_worker(running: Bridge) -> None:
     """Its worker is replaced by one that opens the journal anew."""
     (worker,) = running.workers()
-    os.kill(worker, signal.SIGKILL)
-    eventually(lambda: not is_running(worker), "its end")
+    killed(worker)
 
 
 def refused_unsent(running: Bridge, provider: ThreadedProvider, name: str) -> None:

@@ -86,11 +86,11 @@ def test_what_is_no_key_leaves_the_old_one_and_is_told_once(  # noqa: PLR0913, P
 ) -> None:
     script[case] = whole(case)
     spoil(mounted, trouble)
-    eventually(lambda: told(running), "a warning")
+    eventually(running.complaints, "a warning")
     assert used(running, provider, case)[0] == OLD
     mounted.put(key=NEW)
     comes(NEW, running, provider, case)
-    (line,) = told(running)
+    (line,) = running.complaints()
     assert "providers[0].api_key_file" in line
 
 
@@ -136,10 +136,6 @@ def spoil(mounted: Mounted, trouble: str) -> None:
             path.symlink_to(path.name)
 
 
-def told(running: Bridge) -> list[str]:
-    return [line for line in running.output.splitlines() if "cannot be used" in line]
-
-
 @pytest.mark.parametrize("running", ["sidecar"], indirect=True)
 def test_a_worker_that_comes_later_has_the_last_good_key(
     running: Bridge, mounted: Mounted, provider: ThreadedProvider, script: Script, case: str
@@ -150,7 +146,7 @@ def test_a_worker_that_comes_later_has_the_last_good_key(
     comes(NEW, running, provider, case)
     eventually(lambda: "changed, and in use" in running.output, "the parent to have it")
     mounted.put()
-    eventually(lambda: told(running), "a warning")
+    eventually(running.complaints, "a warning")
     workers = running.workers()
     for pid in workers:
         os.kill(pid, signal.SIGKILL)

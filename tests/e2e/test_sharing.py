@@ -12,19 +12,12 @@ from examples.provider import ThreadedProvider
 from tests.e2e.bridges import Bridge, bridge
 from tests.e2e.forms import Form
 from tests.e2e.promises import assert_kept
-from tests.e2e.stores import Store, forwarded, in_postgres, in_sqlite, sessions
+from tests.e2e.stores import Store, forwarded, sessions
 from tests.e2e.traffic import Traffic
 from tests.e2e.waiting import eventually
 
 BRIDGES, WORKERS = 2, 2
 HEALTHY = "cluster.sidecar.membership_healthy"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, disk: Path) -> Store:
-    if request.param == "sqlite":
-        return in_sqlite(disk / "records.db")
-    return in_postgres(request.getfixturevalue("fresh_database"))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.conftest import StartBridge
 from tests.e2e.bridges import Bridge, bridge
 from tests.e2e.connections import Connection, Response, ask, asking, request
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, FIRST, PROMPT, pieces, streamed, whole
-from tests.e2e.processes import is_running
+from tests.e2e.processes import is_running, killed
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
 
@@ -32,24 +32,7 @@ def fragile(tmp_path_factory: pytest.TempPathFactory, provider: ThreadedProvider
 @pytest.fixture
 def worker(fragile: Bridge) -> int:
     """The pid of the worker that serves."""
-    return serving(fragile)
-
-
-def serving(bridge: Bridge) -> int:
-    """The worker's pid, once it serves. Envoy may still believe in a predecessor, or not yet in this one."""
-    eventually(lambda: bridge.health() == 200 and can_serve(bridge), "health")
-    (worker,) = bridge.workers()
-    return worker
-
-
-def can_serve(bridge: Bridge) -> bool:
-    """Whether a request gets as far as a worker, whose own refusal it is."""
-    return ask(bridge.port, "", b"no JSON").status == 400
-
-
-def killed(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not is_running(pid), f"the end of {pid}")
+    return fragile.worker()
 
 
 @contextmanager
@@ -200,7 +183,7 @@ def test_a_worker_that_was_killed_is_replaced_and_clients_are_served_again(
 ) -> None:
     script[case] = whole(case)
     killed(worker)
-    assert serving(fragile) != worker
+    assert fragile.worker() != worker
     assert ask(fragile.port, case, ASKED).status == 200
     assert fragile.session(case).ended == ("completed", None, 200)
 
@@ -216,7 +199,7 @@ def test_an_envoy_that_was_killed_is_replaced_and_clients_are_served_again(
         killed(fragile.envoy())
         assert connection.ended()
     assert fragile.ending(case).ended == ("failed", "disconnected", 200)
-    assert serving(fragile) == worker
+    assert fragile.worker() == worker
     provider.release(case)
     script[f"{case}-2"] = whole(f"{case}-2")
     assert ask(fragile.port, f"{case}-2", ASKED).status == 200

@@ -185,14 +185,10 @@ def test_what_does_not_fit_together_is_not_used_and_told_once(
     shown = certificate(tmp_path, first, uri=AGENT)
     other = trustme.CA(key_type=trustme.KeyType.ECDSA).issue_cert("localhost")
     other.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    eventually(lambda: told(running), "a warning")
+    eventually(running.complaints, "a warning")
     assert status(running, shown, case) == 200
     put(tmp_path)
     eventually(lambda: status(running, shown, case) == 0, "the new ones to be used")
-    (line,) = told(running)
+    (line,) = running.complaints()
     assert "tls.cert_file" in line
     assert "PRIVATE" not in running.output
-
-
-def told(running: Bridge) -> list[str]:
-    return [line for line in running.output.splitlines() if "cannot be used" in line]

@@ -13,7 +13,7 @@ from tests.conftest import StartBridge
 from tests.e2e.bridges import Bridge, bridge
 from tests.e2e.connections import Connection, Response, ask, asking, request
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, FIRST, PROMPT, pieces, streamed, whole
-from tests.e2e.processes import is_running
+from tests.e2e.processes import is_running, killed
 from tests.e2e.scripts import Script
 from tests.e2e.waiting import eventually
 
@@ -35,24 +35,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory, provider: ThreadedProvider)
 @pytest.fixture
 def worker(strict: Bridge) -> int:
     """The pid of the worker that serves."""
-    return serving(strict)
-
-
-def serving(bridge: Bridge) -> int:
-    """The worker's pid, once it serves. Envoy may still believe in a predecessor, or not yet in this one."""
-    eventually(lambda: bridge.health() == 200 and can_serve(bridge), "health")
-    (worker,) = bridge.workers()
-    return worker
-
-
-def can_serve(bridge: Bridge) -> bool:
-    """Whether a request gets as far as a worker, whose own refusal it is."""
-    return ask(bridge.port, "", b"no JSON").status == 400
-
-
-def killed(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not is_running(pid), f"the end of {pid}")
+    return strict.worker()
 
 
 @contextmanager
@@ -105,7 +88,7 @@ def test_a_client_that_leaves_early_is_recorded(
         pass
     assert strict.ending(case).ended == ("failed", "disconnected", 200)
     provider.release(case)
-    assert serving(strict) == worker
+    assert strict.worker() == worker
 
 
 def test_an_upgrade_is_refused_as_ever(strict: Bridge, worker: int) -> None:  # noqa: ARG001 - it serves

