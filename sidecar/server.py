@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from sidecar import wire
 from sidecar.core.admission import length
 from sidecar.core.errors import OutOfOrder, SidecarError, UnfitProxy
-from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
-from sidecar.core.interception import ANY, Asked, Interception, Last
+from sidecar.core.events import Body, Event, Headers, Recorded, Side, Told, Trailers
+from sidecar.core.interception import ANY, Asked, Interception
 from sidecar.core.phases import Phase
 from sidecar.core.policy import Policy
 from sidecar.core.privacy import Gate
@@ -320,7 +320,7 @@ class Stream:
         if self._dump is not None:
             self._dump.seen(event, replace(step, records=tuple(self._shared.gate(step.records))))
 
-    async def _asked(self, interception: Interception, event: wire.Event) -> Step | None:
+    async def _asked(self, interception: Interception, event: Told) -> Step | None:
         """What follows from a piece of the request, for which there must be room."""
         if isinstance(event, Body):
             self._brought += len(event.data)
@@ -333,7 +333,7 @@ class Stream:
             asked = await self._read_apart(interception, event)
         return None if asked is None else self._attempt(interception.receive, event, asked)
 
-    async def _read_apart(self, interception: Interception, event: Last) -> Asked | None:
+    async def _read_apart(self, interception: Interception, event: Told) -> Asked | None:
         """Have a thread read a long request: decoders let go of the interpreter's lock, parsers between their calls.
 
         It keeps its place and the body's room until it has read, whoever hangs up meanwhile.
@@ -362,7 +362,7 @@ class Stream:
         shared.kept, self._kept = others + kept, kept
         return is_bearable
 
-    def _event(self, message: wire.Message) -> wire.Event:
+    def _event(self, message: wire.Message) -> Told:
         if self._interception is None:
             self._interception = self._begin(message)
         return wire.decode(message, self._now())
@@ -380,7 +380,7 @@ class Stream:
         traced = trace_id(told.get("traceparent"))
         return Interception(id=new_id, policy=shared.policy, duplex=self._duplex, trace_id=traced)
 
-    def _received(self, interception: Interception, event: wire.Event) -> Step:
+    def _received(self, interception: Interception, event: Told) -> Step:
         step = interception.receive(event)
         if isinstance(event, Headers):
             if interception.phase is Phase.REQUEST and not self._has_room(length(event)):

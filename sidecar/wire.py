@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError
 from pydantic import SecretStr
 
 from sidecar.core.errors import OutOfOrder
-from sidecar.core.events import NOTHING, Body, Headers, Side, Trailers
+from sidecar.core.events import NOTHING, Body, Headers, Side, Told, Trailers
 from sidecar.core.identity import CLAIMS, JWT_FILTER
 from sidecar.core.replies import DECISION, DETAILS, NAMESPACE, Ack, Echo, Forward, Observe, Part, Refuse, Reply
 
@@ -44,8 +44,7 @@ _HEADERS_ALONE = ProcessingMode(
 )
 
 Message = ProcessingRequest
-Event = Headers | Body | Trailers
-_KINDS: dict[str, tuple[type[Event], Side]] = {
+_KINDS: dict[str, tuple[type[Told], Side]] = {
     f"{side.value}_{name}": (kind, side)
     for side in Side
     for name, kind in (("headers", Headers), ("body", Body), ("trailers", Trailers))
@@ -54,7 +53,7 @@ Malformed = DecodeError
 parse: Final[Callable[[bytes], ProcessingRequest]] = ProcessingRequest.FromString  # raises Malformed
 
 
-def decode(message: ProcessingRequest, at: float) -> Event:
+def decode(message: ProcessingRequest, at: float) -> Told:
     """Return what `message` tells. Raises OutOfOrder for one that tells nothing we know."""
     told = message.WhichOneof("request")
     if told is None:

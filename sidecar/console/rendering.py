@@ -10,7 +10,8 @@ from starlette.responses import HTMLResponse
 
 from sidecar.console import filters
 from sidecar.console.money import Tokens
-from sidecar.console.timeline import TEXT, pretty
+from sidecar.console.timeline import TEXT
+from sidecar.core.jsontext import pretty
 from sidecar.recorder.usage.dollars import dollars, told
 
 STYLE: Final = "/console.css"

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import Connection, Table, func, select
 
 from sidecar.console import money
@@ -83,14 +82,6 @@ def timeline(connection: Connection, interception: str) -> Timeline | None:
         asked_by=_asked_by(connection, row),
         answered_by=_answered_by(connection, row, [one.row.tool_call_id for one in found["tool"]]),
     )
-
-
-def pretty(text: str) -> str:
-    """JSON over several lines, its values as they were written; what is no JSON, or nested very deeply, as it is."""
-    try:
-        return msgspec.json.format(text, indent=2)
-    except (msgspec.DecodeError, RecursionError):
-        return text
 
 
 def _moments(connection: Connection, kind: str, table: Table, row: Any) -> Iterator[Moment]:  # noqa: ANN401 - SQLAlchemy's row

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -85,4 +85,5 @@ class Recorded(Struct, frozen=True, kw_only=True):
     durable: bool
 
 
-Event = Headers | Body | Trailers | Recorded
+Told: TypeAlias = Headers | Body | Trailers  # by Envoy
+Event: TypeAlias = Told | Recorded

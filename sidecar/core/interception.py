@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from sidecar.core import clients, credentials, phases, requests
 from sidecar.core.admission import Admitted, admit
-from sidecar.core.events import Body, Event, Headers, Recorded, Side, Trailers
+from sidecar.core.events import Body, Event, Headers, Recorded, Side, Told, Trailers
 from sidecar.core.headers import changes
 from sidecar.core.permissions import is_permitted
 from sidecar.core.phases import Phase, Sign
@@ -48,7 +48,6 @@ _PASSED_ON = {
 SHORT = 262_144  # bytes of a request's text: to decode and read them, whatever they are, takes some milliseconds
 ANY = 2**63  # bytes: more than the policy allows
 Asked: TypeAlias = requests.Request | requests.Unreadable
-Last: TypeAlias = Headers | Body | Trailers
 _ECHOED = 65_536  # bytes in one chunk handed back; a proxy's gRPC client takes at least that much
 
 
@@ -111,7 +110,7 @@ class Interception:
             return False
         return isinstance(event, Trailers) or event.end or not self._gathers
 
-    def asked(self, last: Last, most: int = SHORT) -> Asked:
+    def asked(self, last: Told, most: int = SHORT) -> Asked:
         """What the request asks that `last` completes, or why it cannot be read: more than `most` bytes are TooLarge.
 
         It changes nothing, so that it may run in another thread; `receive` takes what it gave.
@@ -208,12 +207,12 @@ class Interception:
                 return Step()
         return self._whole(event, asked)
 
-    def _joined(self, last: Last) -> bytes:
+    def _joined(self, last: Told) -> bytes:
         """The whole body: the very bytes, where they came at once."""
         data = last.data if isinstance(last, Body) else b""
         return bytes(self._body + data) if self._body else data
 
-    def _whole(self, last: Last, asked: Asked | None) -> Step:
+    def _whole(self, last: Told, asked: Asked | None) -> Step:
         """The request is here, all of it; `last` brought its end."""
         request = asked or self.asked(last, ANY)
         if isinstance(request, requests.Unreadable):
@@ -233,7 +232,7 @@ class Interception:
         actor, provider = self._request.actor, self._request.route.provider.name
         return is_permitted(self._policy.permissions, actor=actor, provider=provider, model=model)
 
-    def _forwarding(self, body: bytes, last: Last, *, streaming: bool) -> tuple[Reply, ...]:
+    def _forwarding(self, body: bytes, last: Told, *, streaming: bool) -> tuple[Reply, ...]:
         """The verdict that lets it pass; a duplex proxy has been waiting for the answer to each part."""
         if not self._gathers:
             return (self._forward(Part.BODY, Observe.ALL, streaming=streaming),)
@@ -338,7 +337,7 @@ class Interception:
                 return self._end(event)
         return self._passed_on(event)
 
-    def _end(self, event: Headers | Body | Trailers, cut: Failure | None = None) -> Step:
+    def _end(self, event: Told, cut: Failure | None = None) -> Step:
         records = tuple(self._ending(event.at, cut))
         self._turn(Sign.ENDED)
         self._reading = Unread()  # it may have held much
@@ -381,7 +380,7 @@ class Interception:
 
     # Replies that change nothing
 
-    def _passed_on(self, event: Headers | Body | Trailers) -> Step:
+    def _passed_on(self, event: Told) -> Step:
         if event.side in self._duplex and isinstance(event, Body):
             return Step(replies=_echoes(event))
         return _PASSED_ON[type(event), event.side]

@@ -177,6 +177,14 @@ def commas(data: bytes, most: int) -> int:
     return found
 
 
+def pretty(text: str) -> str:
+    """JSON over several lines, its values as they were written; what is no JSON, or nested very deeply, as it is."""
+    try:
+        return msgspec.json.format(text, indent=2)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
 class _Name:
     """A member's name that is equal to no other, so that a dict keeps what stands twice."""
 

@@ -2,7 +2,8 @@ from decimal import Decimal
 
 from sidecar.console.money import Tokens
 from sidecar.console.rendering import cost, long
-from sidecar.console.timeline import TEXT, pretty
+from sidecar.console.timeline import TEXT
+from sidecar.core.jsontext import pretty
 
 
 def test_a_cost_that_is_not_known_is_no_number() -> None:

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from sidecar.core.content import Decoder, TooLarge, Undecodable, decoded
+from sidecar.core.jsontext import pretty
 from sidecar.core.masks import Masks, is_json
 from sidecar.core.sse import Splitter
 
@@ -113,12 +114,5 @@ def _written(data: bytes, masks: Masks) -> str:
     except UnicodeDecodeError:
         return note(f"binary: {len(data)} bytes").rstrip()
     if is_json(text):
-        return _for_reading(masks.document(text))
+        return pretty(masks.document(text))
     return masks.spelt(text) if "\0" not in text else note(f"binary: {len(data)} bytes").rstrip()
-
-
-def _for_reading(text: str) -> str:
-    try:
-        return msgspec.json.format(text, indent=2)
-    except (msgspec.DecodeError, RecursionError):
-        return text

@@ -7,7 +7,7 @@ response headers ─▶ response.txt ─▶ events as they come, or the whole bo
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sidecar.core.events import Body, Event, Headers, Side, Trailers
+from sidecar.core.events import Body, Event, Headers, Side, Told, Trailers
 from sidecar.core.policy import Provider
 from sidecar.core.privacy import Content, Gate
 from sidecar.core.records import Started
@@ -67,7 +67,7 @@ class Exchange:
         if started:
             self._folders = folder(started.provider_name, started.model)
             self._provider = self._plan.providers.get(started.provider_name)
-        if isinstance(event, Headers | Body | Trailers) and event.side is Side.RESPONSE:
+        if isinstance(event, Told) and event.side is Side.RESPONSE:
             self._respond(event)
         elif isinstance(event, Headers):
             self._asked = event
@@ -88,7 +88,7 @@ class Exchange:
             self._request("not decided, and so never sent; this is as it came")
             self._end(why)
 
-    def _respond(self, event: Headers | Body | Trailers) -> None:
+    def _respond(self, event: Told) -> None:
         if isinstance(event, Headers):
             self._answered(event)
         elif isinstance(event, Body):
