@@ -21,6 +21,7 @@ import structlog
 
 from sidecar import logs
 from sidecar.assignment import BEAT, TIME, KeeperAssignment
+from sidecar.core.errors import BadSetting
 from sidecar.recorder.batches import Store
 from sidecar.recorder.forwarder import Bounds, Forwarder
 from sidecar.settings import Settings
@@ -66,6 +67,11 @@ def main() -> None:
 
 def work(settings: Settings, metrics: Metrics, stop: threading.Event) -> Iterator[Callable[[], None]]:
     """What there is to do, each on a thread of its own until `stop` is set."""
+    if settings.recorder.kind == "postgresql":
+        from sidecar.recorder.postgres.connection import warn  # noqa: PLC0415
+
+        with suppress(BadSetting):  # told of by who connects
+            warn(settings.recorder)
     if settings.is_forwarded:
         yield _forwarder(settings, metrics, stop).run
     if settings.recorder.retention_days and settings.recorder.kind != "service":

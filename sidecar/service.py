@@ -140,8 +140,10 @@ def _store(settings: Settings) -> Store:
         migrate(settings.database)
         return SqliteStore(settings.database)
     if recorder.kind == "postgresql":
+        from sidecar.recorder.postgres import connection  # noqa: PLC0415 - psycopg
         from sidecar.recorder.postgres import store as postgres  # noqa: PLC0415 - psycopg
 
+        connection.warn(recorder)
         postgres.migrate(recorder)
         return postgres.PostgresStore(recorder)
     msg = f"recorder.url = {recorder.url!r}: the Recorder service stores into sqlite:/// or postgresql://"

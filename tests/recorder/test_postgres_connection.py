@@ -6,10 +6,11 @@ import psycopg
 import pytest
 import trustme
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from sidecar.core.errors import BadSetting
 from sidecar.recorder.batches import StoreUnavailable
-from sidecar.recorder.postgres.connection import StoreUnfit, conninfo, engine, told
+from sidecar.recorder.postgres.connection import StoreUnfit, conninfo, engine, told, warn
 from sidecar.recorder.postgres.store import PostgresStore, migrate
 from sidecar.settings import Recorder
 from tests.postgres import Postgres
@@ -32,6 +33,31 @@ def test_the_urls_parameters_go_before_ours() -> None:
 
 def test_the_password_is_in_no_repr() -> None:
     assert "secret" not in repr(engine(RECORDER)) + repr(engine(RECORDER).url) + repr(PostgresStore(RECORDER))
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("postgresql://u@db.internal/records", True),
+        ("postgresql://u@127.0.0.1,10.0.0.1/records", True),
+        ("postgresql://u@localhost/records?hostaddr=10.0.0.1", True),
+        ("postgresql://u@db.internal/records?sslmode=disable", False),
+        ("postgresql://u@127.0.0.1,localhost/records", False),
+        ("postgresql://u@[::1]:5432/records", False),
+        ("postgresql:///records?host=/run/postgresql", False),
+    ],
+)
+def test_who_leaves_open_how_a_connection_to_others_is_secured_hears_of_it(url: str, warned: bool) -> None:  # noqa: FBT001 - a parameter of the test's
+    with capture_logs() as lines:
+        warn(Recorder(url=url))
+    assert [line["log_level"] for line in lines] == ["warning"] * warned
+
+
+def test_with_an_authority_it_is_said(authority: trustme.CA, tmp_path: Path) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with capture_logs() as lines:
+        warn(Recorder(url="postgresql://u@db.internal/records", ca_file=tmp_path / "ca.pem"))
+    assert lines == []
 
 
 @pytest.mark.parametrize("query", ["no_such_parameter=1", "sslmode"])

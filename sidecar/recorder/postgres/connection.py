@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import psycopg
+import structlog
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -11,7 +12,9 @@ from sidecar.core.errors import BadSetting
 from sidecar.recorder.batches import StoreUnavailable
 from sidecar.recorder.postgres.deadline import Deadline
 from sidecar.settings import Recorder
+from sidecar.settings.checks import is_loopback
 
+log = structlog.get_logger()
 CONNECT: Final = 5  # seconds for each address of a host
 DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "aibridge",
@@ -83,6 +86,15 @@ def conninfo(recorder: Recorder) -> dict[str, Any]:
     secret = {"password": recorder.password.get_secret_value()} if recorder.password else {}
     # Nothing is prepared: a pooler in between (PgBouncer) may give each transaction another session.
     return {**DEFAULTS, **_certificates(recorder), **written, **secret, "prepare_threshold": None}
+
+
+def warn(recorder: Recorder) -> None:
+    """Log it where records leave this machine by a connection of which nobody has said how it is secured."""
+    found = conninfo(recorder)
+    hosts = str(found.get("hostaddr") or found.get("host") or "").split(",")
+    # None, and a path: a Unix socket.
+    if "sslmode" not in found and not all(not host or host[0] in "/@" or is_loopback(host) for host in hosts):
+        log.warning("nobody checks who the database is: neither recorder.ca_file nor sslmode in recorder.url is set")
 
 
 def told(recorder: Recorder, error: Exception) -> StoreUnavailable:
