@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -86,6 +87,11 @@ def _ends_when_told() -> list[int]:
 
 def _fail(reason: str, status: int = _FAILED) -> NoReturn:
     click.echo(f"aibridge-sidecar: {reason}", err=True)
+    if sys.stdout is not None:  # somebody may have closed it
+        try:
+            sys.stdout.flush()
+        except OSError:  # tried again at the end, it would make the status 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 

@@ -111,7 +111,7 @@ def test_traces_are_gone_though_nobody_hears_what_went(local: Settings, database
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
         done = subprocess.run(
             [*COMMAND, "purge", "--actor", "alice", "--yes"],
-            env=environment() | {"AIBRIDGE_RECORDER__URL": local.recorder.url},
+            env=environment() | {"AIBRIDGE_RECORDER__URL": local.recorder.url, "PYTHONUNBUFFERED": ""},
             cwd=ROOT,
             stdout=full,
             stderr=subprocess.PIPE,

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import accumulate
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,6 +31,12 @@ _ARRAY = msgspec.json.Decoder(list[Raw])
 _VALUE = msgspec.json.Decoder(Raw)
 _STRING = msgspec.json.Decoder(str)
 _MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+# So many characters, or so many times as many as there are, may be blanks once JSON is laid out: a thousand values, all
+# below a thousand levels, come to two million.
+_ROOM, _TIMES = 262_144, 8
+_STEPS = bytes.maketrans(b"[{]},", b"\x01\x01\xff\xff\x00")
+_NO_STEP = bytes(set(range(256)) - set(b"[{]},"))
 
 _NOT_BACKSLASH = re.compile(rb"[^\\]")
 _INTEGER = re.compile(rb"-?[0-9]+\Z")
@@ -179,6 +186,8 @@ def commas(data: bytes, most: int) -> int:
 
 def pretty(text: str) -> str:
     """JSON over several lines, its values as they were written; what is no JSON, or nested very deeply, as it is."""
+    if _indented(text.encode(errors="replace")) > max(_ROOM, _TIMES * len(text)):
+        return text
     try:
         return msgspec.json.format(text, indent=2)
     except (msgspec.DecodeError, RecursionError):
@@ -243,6 +252,12 @@ def _leniently(data: bytes) -> Iterator[Mapping[str, Raw] | None]:
         yield _members(data)
     except _MALFORMED:
         raise NotJson(_NOT_AN_OBJECT) from None
+
+
+def _indented(data: bytes) -> int:
+    """How many blanks JSON's lines begin with, at most, once it is laid out."""
+    outside = b"".join(mending.without_escapes(data).split(b'"')[::2]).translate(_STEPS, _NO_STEP)
+    return 2 * sum(accumulate(memoryview(outside).cast("b")))
 
 
 def _members(data: bytes) -> Mapping[str, Raw]:

@@ -3,7 +3,6 @@ from decimal import Decimal
 from sidecar.console.money import Tokens
 from sidecar.console.rendering import cost, long
 from sidecar.console.timeline import TEXT
-from sidecar.core.jsontext import pretty
 
 
 def test_a_cost_that_is_not_known_is_no_number() -> None:
@@ -20,10 +19,3 @@ def test_json_is_laid_out_with_its_values_as_they_were() -> None:
 
 def test_of_a_long_text_the_beginning_is_shown_and_that_it_is_one() -> None:
     assert long("x" * (TEXT + 1)).endswith("x\n… (only the beginning is shown)")
-
-
-def test_json_is_shown_over_several_lines_and_what_is_none_or_very_deep_as_it_is() -> None:
-    """Whoever asks something so deep has a page as anybody has."""
-    assert pretty('{"a":[1.50]}') == '{\n  "a": [\n    1.50\n  ]\n}'
-    for text in ("no JSON", "[" * 100_000 + "]" * 100_000, '{"a":' * 3000 + "1" + "}" * 3000):
-        assert pretty(text) == text

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from sidecar.core import jsontext
-from sidecar.core.jsontext import MAX_MEMBERS, MAX_VALUES, Document, NotJson, commas, lenient, strict, value
+from sidecar.core.jsontext import MAX_MEMBERS, MAX_VALUES, Document, NotJson, commas, lenient, pretty, strict, value
 from sidecar.core.mending import MAX_LENIENT_BYTES, TooComplex
 
 VALUES = st.recursive(
@@ -376,3 +376,19 @@ def test_a_count_is_an_integer_of_64_bits(raw: Raw | None, count: int) -> None:
 )
 def test_a_text_may_be_json_itself(document: str, text: str | None) -> None:
     assert value(document) == text
+
+
+def test_json_is_shown_over_several_lines_and_what_is_none_or_very_deep_as_it_is() -> None:
+    """Whoever asks something so deep has a page as anybody has."""
+    assert pretty('{"a":[1.50]}') == '{\n  "a": [\n    1.50\n  ]\n}'
+    for text in ("no JSON", "[" * 100_000 + "]" * 100_000, '{"a":' * 3000 + "1" + "}" * 3000):
+        assert pretty(text) == text
+
+
+def test_json_is_not_laid_out_where_that_would_make_it_many_times_as_long() -> None:
+    """A thousand levels around many values: each value has a line of its own, with two thousand blanks."""
+    shallow, deep = f"[{'1,' * 50_000}1]", f"{'[' * 900}{'1,' * 50_000}1{']' * 900}"
+    assert len(pretty(shallow)) > len(shallow)
+    assert pretty(deep) == deep
+    quoted = json.dumps(["[" * 100_000, 1])
+    assert pretty(quoted).count("\n") == 3

@@ -477,7 +477,7 @@ def test_in_the_end_there_may_be_nothing_more_to_read(more: tuple[str, str]) -> 
 
 
 @pytest.mark.parametrize(
-    "text", [b"," * 1_100_000, rb"\ud800" * 20_001, b'"},"y":' + b"[" * 5000 + b"]" * 5000 + b',"z":{"a":"']
+    "text", [b"," * 1_100_000, rb"\ud800" * 20_001, b'"},"y":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b',"z":{"a":"']
 )
 def test_an_event_that_is_too_much_to_read_is_unread(text: bytes) -> None:
     """It has not been missing: the provider has sent it. What else went wrong was before it."""

@@ -266,9 +266,9 @@ def test_a_journal_in_trouble_is_tried_again(database: Path, target: Path, seen:
 def test_a_journal_in_trouble_is_opened_anew(database: Path, target: Path, seen: Seen, logged: Logged) -> None:
     """An old connection would go on finding it to be read-only."""
     keep(database, started("i-1"), *whole("i-1"))
-    with closing(Backlog(database)) as backlog:
+    with closing(Backlog(database)) as backlog, closing(SqliteStore(target)) as store:
         backlog.close()
-        forwards = forwarder(database, lambda: SqliteStore(target), seen, Clock(10))
+        forwards = forwarder(database, lambda: store, seen, Clock(10))
         assert [forwards.step(backlog), forwards.step(backlog)] == [0, 1]
     assert logged()["reason"] == "journal: ProgrammingError"
     assert logged()["event"] == "records are forwarded again"

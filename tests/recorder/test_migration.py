@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 
 from sidecar.core.errors import JournalUnavailable
 from sidecar.recorder.journal.connection import check
@@ -182,7 +182,8 @@ def test_a_file_that_cannot_be_written_is_told() -> None:
 
 def test_a_store_without_write_ahead_logging_is_told() -> None:
     """SQLite does not fail there, it names the mode that it kept; memory is such a store."""
-    with create_engine("sqlite://").connect() as connection, pytest.raises(JournalUnavailable, match="memory, not WAL"):
+    engine = create_engine("sqlite://", poolclass=NullPool)
+    with engine.connect() as connection, pytest.raises(JournalUnavailable, match="memory, not WAL"):
         _write_ahead(connection, Path("journal.db"))
 
 

@@ -128,10 +128,8 @@ class Backlog:
 
 
 def _opened(database: Path) -> sqlite3.Connection:
-    connection = connect(database, busy=_BUSY)
     # What is deleted here is stored elsewhere: after a power cut it may be back, and goes once more.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
+    return connect(database, busy=_BUSY, synchronous="NORMAL")
 
 
 def _ids(ids: Collection[str]) -> str:

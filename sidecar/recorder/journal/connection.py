@@ -4,6 +4,7 @@ import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 from sidecar.core.errors import JournalUnavailable
 
@@ -23,18 +24,24 @@ def unavailable(database: Path, reason: object) -> JournalUnavailable:
     return JournalUnavailable(f"journal {database}: {reason}")
 
 
-def connect(database: Path, *, busy: float = BUSY) -> sqlite3.Connection:
-    """A connection for writing: no implicit transactions, a commit returns once it is on the disk.
+def connect(
+    database: Path, *, busy: float = BUSY, synchronous: Literal["FULL", "NORMAL"] = "FULL"
+) -> sqlite3.Connection:
+    """A connection for writing: no implicit transactions, a `FULL` commit returns once it is on the disk.
 
     May be handed from one thread to another, but not shared. Raises `sqlite3.Error`.
     """
     connection = sqlite3.connect(
         uri(database, "rw"), uri=True, timeout=busy, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
-    # What is deleted is overwritten, by whomever: SQLite's own default depends on who built it (Debian: ON).
-    connection.execute("PRAGMA secure_delete = ON")
+    try:
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        # What is deleted is overwritten, by whomever: SQLite's own default depends on who built it (Debian: ON).
+        connection.execute("PRAGMA secure_delete = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
