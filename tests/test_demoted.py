@@ -29,10 +29,10 @@ def test_it_runs_as_nobody_where_root_asks() -> None:
     assert int(said) == (user.pw_uid if user else os.geteuid())
 
 
-def test_it_does_not_outlive_who_asked() -> None:
+def test_a_parent_that_has_ended_before_is_noticed() -> None:
     """The number of its parent is given along: another one has it if that has ended meanwhile."""
     command = list(demoted("/bin/true"))
-    command[command.index(str(os.getpid()))] = "1"
+    command[command.index(str(os.getpid()))] = "0"
     assert subprocess.run(command, check=False).returncode == 1
 
 

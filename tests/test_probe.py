@@ -152,7 +152,7 @@ def test_answer_that_does_not_come_is_told(nobody: str) -> None:
     assert seen == Answered(http_status=None, error="no answer in time")
 
 
-def test_journal_that_goes_away_is_an_error(tmp_path: Path) -> None:
+def test_a_journal_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(JournalUnavailable, match="there is no such file"):
         recorded(tmp_path / "gone.db", "a request id")
 

@@ -199,7 +199,7 @@ def jwks_url(text: str) -> str:
         refuse("https://host/path, without user or fragment")
     if url and url.scheme == "http" and not is_loopback(url.hostname or ""):
         refuse("https://host/path, or http to loopback")
-    return text
+    return _plainly(text)
 
 
 def provider_name(name: str) -> str:
@@ -230,7 +230,7 @@ def endpoint_or_off(text: str) -> str:
     """An OTLP endpoint; empty is off."""
     if text and not _url(text):
         refuse('"" (off), http://host:port or https://host:port, without user, query or fragment')
-    return text
+    return _plainly(text)
 
 
 def retry_status(entry: object) -> str:
@@ -329,6 +329,12 @@ def _service_store(url: str) -> str:
     if http.scheme == "http" and not is_loopback(http.hostname or ""):
         refuse("grpcs://HOST:PORT, or grpc:// to loopback: records hold prompts")
     return url.rstrip("/")
+
+
+def _plainly(url: str) -> str:
+    """The URL with its scheme in lower case, by which everybody tells whether there is TLS."""
+    scheme, colon, rest = url.partition(":")
+    return scheme.lower() + colon + rest
 
 
 def _url(text: str) -> SplitResult | None:

@@ -14,7 +14,7 @@ Signal: TypeAlias = Literal["traces", "metrics"]
 class Way:
     """How a collector is spoken to about one signal. `timeout`: seconds for each attempt; `gzip`: whether it packs.
 
-    `ca_file`: `load` has put the system's authorities there where none are named.
+    `ca_file`: the system's where none is named; None without TLS, and where the system has none that we know.
     """
 
     headers: Mapping[str, SecretStr] = field(default_factory=dict)

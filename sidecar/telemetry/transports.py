@@ -160,4 +160,4 @@ def _context(way: Way) -> ssl.SSLContext:
 
 
 def _unreadable(file: Path | None, error: OSError) -> SidecarError:
-    return SidecarError(f"{file}, which OTEL_EXPORTER_OTLP_… names, is not what it was ({error.strerror})")
+    return SidecarError(f"{file}, for telemetry.otlp_endpoint, cannot be used ({error.strerror})")

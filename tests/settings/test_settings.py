@@ -209,6 +209,15 @@ def test_the_systems_certificates_are_found_unless_named(nowhere: Path, monkeypa
     assert written('recorder.url = "postgresql://u@h/d"').recorder.ca_file is None
 
 
+def test_whether_there_is_tls_does_not_hang_on_capitals() -> None:
+    """RFC 3986, section 3.1: a scheme is the same in any case."""
+    text = 'telemetry.otlp_endpoint = "HTTPS://C.example"\nidentity.source = "jwt"\n[[issuers]]\nissuer = "i"\n'
+    settings = written(f'{text}audiences = ["a"]\njwks_url = "HTTPS://I.example/Keys"')
+    assert settings.telemetry.otlp_endpoint == "https://C.example"
+    assert settings.issuers[0].jwks_url == "https://I.example/Keys"
+    assert settings.issuers[0].ca_file is not None
+
+
 @pytest.mark.parametrize(
     ("url", "found"),
     [

@@ -59,5 +59,5 @@ def test_who_is_not_known_gets_nothing(  # noqa: PLR0913, PLR0917 - fixtures
 def test_a_certificate_that_has_gone_is_named(to: To, way: Way) -> None:
     assert way.cert_file
     way.cert_file.unlink()
-    with pytest.raises(SidecarError, match=r"cert\.pem, which OTEL_EXPORTER_OTLP_… names, is not what it was"):
+    with pytest.raises(SidecarError, match=r"cert\.pem, for telemetry\.otlp_endpoint, cannot be used"):
         to("https://127.0.0.1:1", way)
